@@ -1,0 +1,33 @@
+"""Registration of the ``tflite`` frontend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synap_core.api import Frontend, ModelRequest, SourceModel, hookimpl
+
+FILE_IDENTIFIER = b"TFL3"
+
+
+def has_file_identifier(head: bytes) -> bool:
+    """Tell whether the identifier stands where every TensorFlow Lite file has it."""
+    return head[4:8] == FILE_IDENTIFIER
+
+
+def open_model(request: ModelRequest) -> SourceModel:
+    """Open a ``.tflite`` file."""
+    from synap_frontend_tflite.model import TfliteModel
+
+    return TfliteModel.open(request)
+
+
+@hookimpl
+def synap_frontends() -> Iterable[Frontend]:
+    """Offer the frontend."""
+    yield Frontend(
+        name="tflite",
+        summary="TensorFlow Lite models",
+        suffixes=(".tflite",),
+        sniff=has_file_identifier,
+        open=open_model,
+    )

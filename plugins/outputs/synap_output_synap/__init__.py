@@ -1,0 +1,1 @@
+"""Output format ``synap``: a bundle and its report."""

@@ -1,0 +1,1 @@
+"""Runtime for TensorFlow Lite models on the host, by LiteRT."""

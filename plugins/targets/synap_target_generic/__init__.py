@@ -1,0 +1,1 @@
+"""Target for any board whose processor cores run the models."""

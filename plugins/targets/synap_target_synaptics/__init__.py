@@ -1,0 +1,1 @@
+"""Targets for Synaptics systems on chip."""

@@ -1,0 +1,154 @@
+"""``synap convert``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
+from synap_core.errors import one_line
+from synap_core.payloads import OutputFormat
+from synap_core.version import toolkit_version
+
+if TYPE_CHECKING:
+    from synap_core.convert import Converted, Written
+    from synap_core.host import PluginHost
+
+FORMAT_ALIASES = {"ebg": "nb"}
+"""Deprecated names of output formats."""
+
+BUILD_FOLDER = "build"
+LOG_FILE = "conversion_log.txt"
+LOGGER = "synap_core"
+PATH = click.Path(path_type=Path)
+
+_WITHOUT_EFFECT = ("tools_dir", "vssdk_dir", "cpu_profiling")
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(toolkit_version())
+        ctx.exit()
+
+
+@click.command("convert", cls=Command, context_settings=HELP_OPTIONS)
+@click.option("--model", type=PATH, required=True, metavar="FILE", help="The model to convert.")
+@click.option("--weights", type=PATH, metavar="FILE", help="Its weights, for formats that keep them apart.")
+@click.option("--meta", type=PATH, metavar="FILE", help="The conversion metafile (YAML).")
+@click.option("--target", required=True, metavar="SOC", help="The system on chip, such as VS680.")
+@click.option("--out-dir", type=PATH, required=True, metavar="DIR", help="Folder for the results; made when missing.")
+@click.option("--out-format", default="synap", show_default=True, metavar="FORMAT", help="Format of the results.")
+@click.option("--profiling", is_flag=True, help="Make a model that can be profiled layer by layer.")
+@click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file looks like.")
+@click.option("--cache-dir", type=PATH, metavar="DIR", help="Folder for reusable results; by default OUT_DIR/cache.")
+@click.option("--verbose", is_flag=True, help="Log what is done.")
+@click.option("--silent", is_flag=True, help="Print neither progress nor success.")
+@click.option("--debug", is_flag=True, help="Log everything, and keep the log and the parts in OUT_DIR/build.")
+@click.option("--preserve", is_flag=True, hidden=True, help="Keep the log and the parts in OUT_DIR/build.")
+@click.option("--cpu-profiling", is_flag=True, hidden=True, help="Accepted; has no effect.")
+@click.option("--tools-dir", type=PATH, hidden=True, help="Accepted; has no effect.")
+@click.option("--vssdk-dir", type=PATH, hidden=True, help="Accepted; has no effect.")
+@click.option(
+    "-v", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+@plugin_options
+@click.pass_context
+def command(  # noqa: PLR0913 - one argument per option
+    ctx: click.Context,
+    /,
+    *,
+    model: Path,
+    weights: Path | None,
+    meta: Path | None,
+    target: str,
+    out_dir: Path,
+    out_format: str,
+    profiling: bool,
+    frontend: str | None,
+    cache_dir: Path | None,
+    verbose: bool,
+    silent: bool,
+    debug: bool,
+    preserve: bool,
+    **without_effect: object,
+) -> None:
+    """Convert a model into a bundle for a system on chip.
+
+    Writes model.synap and model_info.txt into the output folder. Everything else in that folder is left alone, and
+    nothing in it changes when the conversion fails.
+    """
+    from synap_core.convert import ConvertRequest, convert, prepare_out_dir, write
+
+    for option in _WITHOUT_EFFECT:
+        if without_effect.get(option):
+            _warn(f"--{option.replace('_', '-')} has no effect: no closed tools are used")
+    host = load_host(ctx)
+    output = _output_format(host, out_format)
+    build = out_dir / BUILD_FOLDER if debug or preserve else None
+    prepare_out_dir(out_dir, cache_dir)
+    _set_up_logging(verbose=verbose, debug=debug, build=build)
+    ctx.call_on_close(_close_logging)
+    if not silent and sys.stdout.isatty():
+        click.echo("Converting...\r", nl=False)
+    request = ConvertRequest(
+        model=model, target=target, weights=weights, meta=meta, frontend=frontend, profiling=profiling
+    )
+    converted = convert(request, host)
+    written = write(converted.conversion, output, out_dir)
+    for warning in converted.warnings:
+        _warn(warning)
+    if build is not None:
+        _keep_parts(converted, build)
+    if not silent:
+        _report(converted, written)
+
+
+def _output_format(host: PluginHost, name: str) -> OutputFormat:
+    if name in FORMAT_ALIASES:
+        _warn(f"--out-format {name} is deprecated; use {FORMAT_ALIASES[name]}")
+        name = FORMAT_ALIASES[name]
+    return host.find(OutputFormat, name)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"Warning: {one_line(text)}", err=True)
+
+
+def _set_up_logging(*, verbose: bool, debug: bool, build: Path | None) -> None:
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.DEBUG if debug or build is not None else logging.INFO)
+    logger.propagate = False
+    if verbose or debug:
+        shown = logging.StreamHandler(sys.stdout)
+        shown.setLevel(logging.DEBUG if debug else logging.INFO)
+        logger.addHandler(shown)
+    if build is not None:
+        build.mkdir(exist_ok=True)
+        logger.addHandler(logging.FileHandler(build / LOG_FILE, mode="w", encoding="utf-8"))
+
+
+def _close_logging() -> None:
+    logger = logging.getLogger(LOGGER)
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _keep_parts(converted: Converted, build: Path) -> None:
+    for artifact in converted.conversion.artifacts:
+        (build / artifact.model_file).write_bytes(artifact.model)
+
+
+def _report(converted: Converted, written: Written) -> None:
+    conversion = converted.conversion
+    for note in conversion.notes:
+        click.echo(f"Note: {one_line(note)}")
+    for delegate, subgraph in zip(conversion.delegates, conversion.subgraphs, strict=True):
+        click.echo(f"{subgraph.name}: {len(subgraph.part.layers)} layers on {delegate}")
+    for path in written.files:
+        click.echo(f"{path}: {path.stat().st_size:,} bytes")
+    click.echo("Conversion successful")

@@ -1,0 +1,63 @@
+"""Entry points ``synap`` and ``synap_convert``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NoReturn
+
+import click
+
+from synap_core.cli.shell import HELP_OPTIONS, load_host, plugin_options, run_command
+
+BUILT_IN = {
+    "convert": "Convert and compile a model.",
+    "help": "Show help.",
+    "info": "Show what is in a bundle or a model.",
+    "plugins": "List the installed plugins.",
+    "run": "Run a converted model on this host.",
+    "schema": "Print the JSON Schema of the metafile, for editors.",
+    "version": "Show the version.",
+}
+"""Commands of the core: each in a module of its own, imported when it is used."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it runs, and finds extra ones in plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        extra = load_host(ctx).commands
+        return sorted({*BUILT_IN, *extra})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name in BUILT_IN:
+            command: click.Command = importlib.import_module(f"synap_core.cli.{cmd_name}").command
+            return command
+        extra = load_host(ctx).commands
+        return extra[cmd_name].load() if cmd_name in extra else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        extra = {name: item.summary for name, item in load_host(ctx).commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted((extra | BUILT_IN).items()))
+
+
+@click.group(cls=LazyGroup, context_settings=HELP_OPTIONS)
+@click.version_option(None, "-v", "--version", package_name="synap-toolkit", message="%(version)s")
+@plugin_options
+def synap() -> None:
+    """Turn trained neural networks into SyNAP bundles, and run them on this host."""
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run ``synap``."""
+    run_command(synap, args, "synap")
+
+
+def main_convert(args: list[str] | None = None) -> NoReturn:
+    """Run ``synap_convert``, the same as ``synap convert``."""
+    from synap_core.cli.convert import command
+
+    run_command(command, args, "synap_convert")

@@ -1,0 +1,34 @@
+"""The result of a conversion, as output formats get it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synap_core.payloads import Artifact, Subgraph, Target
+from synap_core.source import SourceModel
+from synap_core.tensors import TensorMeta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A converted model, ready to be written.
+
+    Attributes:
+        source: The model it was made of.
+        target: The system on chip.
+        inputs: Description of the model inputs, in order.
+        outputs: Description of the model outputs, in order.
+        subgraphs: The parts, in execution order.
+        artifacts: What the delegates made of them.
+        delegates: Name of the delegate of each part.
+        notes: What was decided or changed without being asked for.
+    """
+
+    source: SourceModel
+    target: Target
+    inputs: tuple[TensorMeta, ...]
+    outputs: tuple[TensorMeta, ...]
+    subgraphs: tuple[Subgraph, ...]
+    artifacts: tuple[Artifact, ...]
+    delegates: tuple[str, ...]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,200 @@
+"""The conversion pipeline: open, cut, assign, partition, describe, compile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synap_core.conversion import Conversion
+from synap_core.delegate_rules import Assignment, assign_delegates
+from synap_core.describe import Describer
+from synap_core.errors import InputError
+from synap_core.host import PluginHost
+from synap_core.metafile import Metafile, default_metafile, load_metafile
+from synap_core.model_files import open_model
+from synap_core.partition import Part, partition
+from synap_core.payloads import OutputFormat, Subgraph, Target
+from synap_core.restrictions import check_capabilities, ineffective_options
+from synap_core.selection import Selection, select
+from synap_core.source import BoundarySpec, ModelRequest, SourceModel
+from synap_core.staging import make_folder, publish, staging_folder
+
+log = logging.getLogger(__name__)
+
+CACHE_FOLDER = "cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertRequest:
+    """What to convert.
+
+    Attributes:
+        model: The model file.
+        target: Name or alias of the system on chip, in any case.
+        weights: Companion file of the model.
+        meta: The metafile.
+        frontend: Name of the frontend to use; by default the file tells.
+        profiling: Ask for layer-by-layer profiling.
+    """
+
+    model: Path
+    target: str
+    weights: Path | None = None
+    meta: Path | None = None
+    frontend: str | None = None
+    profiling: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A conversion and what the user should be told about it."""
+
+    conversion: Conversion
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Files of a conversion, the main one first."""
+
+    files: tuple[Path, ...] = field(default_factory=tuple)
+
+
+def convert(request: ConvertRequest, host: PluginHost) -> Converted:
+    """Convert a model; nothing is written.
+
+    Raises:
+        InputError: Something the user gave cannot be used.
+        PluginError: A plugin broke its contract.
+    """
+    target = find_target(host, request.target)
+    for path, what in ((request.model, "model"), (request.weights, "weights")):
+        if path is not None:
+            check_file(path, what)
+    meta = read_metafile(request.meta, host)
+    source = open_model(host, _model_request(request, meta), request.frontend)
+    log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
+    selection = select(source, meta)
+    assigned = assign_delegates(source, selection.layers, meta, target, host)
+    used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
+    check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)
+    conversion = _compile(source, selection, assigned, meta, target, host)
+    return Converted(conversion=conversion, warnings=(*meta.warnings, *ineffective_options(meta)))
+
+
+def write(conversion: Conversion, output: OutputFormat, out_dir: Path) -> Written:
+    """Write a conversion; ``out_dir`` changes only when everything has been written.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    with staging_folder(out_dir) as folder:
+        output.write(conversion, folder)
+        return Written(files=tuple(publish(folder, out_dir, output.primary, output.reports)))
+
+
+def prepare_out_dir(out_dir: Path, cache_dir: Path | None = None) -> None:
+    """Make the output and cache folders, so that a folder that cannot be written is found out before the work.
+
+    Raises:
+        InputError: One of them cannot be made.
+    """
+    make_folder(out_dir)
+    make_folder(cache_dir or out_dir / CACHE_FOLDER)
+
+
+def find_target(host: PluginHost, name: str) -> Target:
+    """Look a target up by name or alias, in any case.
+
+    Raises:
+        InputError: There is no such target; lists all.
+    """
+    word = name.upper()
+    for target in host.targets.values():
+        if word in (target.name, *target.aliases):
+            return target
+    names = [*host.targets, *(f"{a} (= {t.name})" for t in host.targets.values() for a in t.aliases)]
+    raise host.missing(Target, word, names)
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raise when a file is missing or is not a file.
+
+    Raises:
+        InputError: Says what the file was to be.
+    """
+    if path.is_dir():
+        msg = f"this {what} is a folder"
+        raise InputError(msg, where=path, hint="give the file inside it")
+    if not path.exists():
+        msg = f"{what} file not found"
+        raise InputError(msg, where=path, hint="check the path")
+
+
+def read_metafile(path: Path | None, host: PluginHost) -> Metafile:
+    """Load the metafile, allowing the delegates that targets and plugins know."""
+    if path is None:
+        return default_metafile()
+    return load_metafile(path, delegates=known_delegates(host))
+
+
+def known_delegates(host: PluginHost) -> list[str]:
+    """Names of delegates that some target or plugin has."""
+    named = {delegate for target in host.targets.values() for delegate in target.delegates}
+    return sorted(named | set(host.delegates))
+
+
+def _model_request(request: ConvertRequest, meta: Metafile) -> ModelRequest:
+    return ModelRequest(
+        path=request.model,
+        weights=request.weights,
+        inputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.inputs),
+        outputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.outputs),
+    )
+
+
+def _compile(
+    source: SourceModel,
+    selection: Selection,
+    assigned: Mapping[int, Assignment],
+    meta: Metafile,
+    target: Target,
+    host: PluginHost,
+) -> Conversion:
+    parts = partition(selection.layers, assigned, selection.inputs, selection.outputs)
+    if not parts:
+        msg = "the model has no operator: there is nothing to convert"
+        raise InputError(msg)
+    log.debug("partitioned into %d subgraphs", len(parts))
+    describer = Describer(source, meta, selection)
+    inputs = tuple(describer.input(tensor) for tensor in selection.inputs)
+    outputs = tuple(describer.output(tensor) for tensor in selection.outputs)
+    subgraphs = tuple(_subgraph(i, part, source, describer, target) for i, part in enumerate(parts))
+    artifacts = []
+    for part, subgraph in zip(parts, subgraphs, strict=True):
+        log.info("%s: %d layers on %s", subgraph.name, len(subgraph.part.layers), part.assignment.delegate)
+        artifacts.append(host.delegates[part.assignment.delegate].compile(subgraph))
+    return Conversion(
+        source=source,
+        target=target,
+        inputs=inputs,
+        outputs=outputs,
+        subgraphs=subgraphs,
+        artifacts=tuple(artifacts),
+        delegates=tuple(part.assignment.delegate for part in parts),
+        notes=(*source.notes, *describer.notes),
+    )
+
+
+def _subgraph(index: int, part: Part, source: SourceModel, describer: Describer, target: Target) -> Subgraph:
+    return Subgraph(
+        index=index,
+        source=source,
+        part=part.part,
+        inputs=tuple(describer.input(tensor) for tensor in part.part.inputs),
+        outputs=tuple(describer.output(tensor) for tensor in part.part.outputs),
+        options=part.assignment.options,
+        target=target,
+    )

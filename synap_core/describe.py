@@ -1,0 +1,168 @@
+"""Describe the boundary tensors of subgraphs for the bundle's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from synap_core.errors import InputError
+from synap_core.selection import Selection
+from synap_core.source import SourceModel
+from synap_core.tensors import ASYMMETRIC_AFFINE, BOUNDARY_DTYPES, TensorInfo, TensorMeta, format_shape
+
+if TYPE_CHECKING:
+    from synap_core.metafile import InputEntry, Metafile
+
+INPUT_SECURITY = "any"
+OUTPUT_SECURITY = "secure-if-input-secure"
+ANCHORS = "${ANCHORS}"
+IMAGE_CHANNELS = (1, 3, 4)
+
+
+@dataclass(slots=True)
+class Describer:
+    """Joins what the source model and the metafile say about boundary tensors.
+
+    Attributes:
+        source: The model.
+        meta: The metafile.
+        selection: Which tensors are model inputs and outputs, and their entries in the metafile.
+        notes: Filled with what was decided without being asked for.
+    """
+
+    source: SourceModel
+    meta: Metafile
+    selection: Selection
+    notes: list[str] = field(default_factory=list)
+
+    def input(self, tensor: str) -> TensorMeta:
+        """Describe an input of a subgraph.
+
+        Raises:
+            InputError: A bundle cannot describe it, or the metafile contradicts the model.
+        """
+        position = self.selection.input_entries.get(tensor)
+        info = self._checked(tensor, "inputs", position)
+        if position is None:
+            own = tensor in self.selection.inputs
+            meta = replace(self._basic(info), security=INPUT_SECURITY)
+            return self._with_inferred(replace(meta, data_format=self.meta.input_format)) if own else meta
+        entry = self.meta.inputs[position]
+        meta = replace(self._basic(info), data_format=entry.format or self.meta.input_format, security=entry.security)
+        meta = replace(meta, mean=self._means(entry, meta, position), scale=entry.scale)
+        return self._with_inferred(meta)
+
+    def output(self, tensor: str) -> TensorMeta:
+        """Describe an output of a subgraph.
+
+        Raises:
+            InputError: A bundle cannot describe it, or the metafile contradicts the model.
+        """
+        position = self.selection.output_entries.get(tensor)
+        info = self._checked(tensor, "outputs", position)
+        basic = replace(self._basic(info), security=OUTPUT_SECURITY)
+        if tensor not in self.selection.outputs:
+            return basic
+        if position is None:
+            return replace(basic, data_format=self._with_anchors(self.meta.output_format))
+        entry = self.meta.outputs[position]
+        data_format = self._with_anchors(entry.format or self.meta.output_format)
+        return replace(basic, data_format=data_format, security=entry.security)
+
+    def _checked(self, tensor: str, field_name: str, position: int | None) -> TensorInfo:
+        info = self.source.tensors[tensor]
+        wanted = None
+        if position is not None:
+            entries = self.meta.inputs if field_name == "inputs" else self.meta.outputs
+            wanted = entries[position].shape
+        where = "" if position is None else self.meta.where(field_name, position, "shape")
+        if wanted is not None:
+            info = self._with_shape(info, tuple(wanted), where, field_name)
+        if not info.static:
+            hint = "export the model with static shapes"
+            if field_name == "outputs":
+                hint = f"give it in the metafile, outputs: [{{name: {info.name!r}, shape: […]}}], or {hint}"
+            msg = f"tensor {info.name!r} has no static shape"
+            raise InputError(msg, where=where or None, hint=hint)
+        _check_describable(info)
+        return info
+
+    @staticmethod
+    def _with_shape(info: TensorInfo, wanted: tuple[int, ...], where: str, field_name: str) -> TensorInfo:
+        if info.static:
+            # The first dimension is the batch, which a metafile may give as it was trained.
+            fits = len(wanted) == len(info.shape) and wanted[1:] == info.shape[1:]
+            if not fits:
+                msg = f"shape {list(wanted)} does not fit tensor {info.name!r}, which has {list(info.shape)}"
+                raise InputError(msg, where=where, hint="give the model's own shape or leave 'shape' out")
+            return info
+        if field_name == "inputs":
+            msg = f"tensor {info.name!r} has dynamic dimensions, which this format cannot fix"
+            raise InputError(msg, where=where, hint="export the model with static shapes")
+        return replace(info, shape=(1, *wanted[1:]), static=True)
+
+    @staticmethod
+    def _basic(info: TensorInfo) -> TensorMeta:
+        return TensorMeta(
+            label=info.id, name=info.name, shape=info.shape, dtype=info.dtype, layout=info.layout, quant=info.quant
+        )
+
+    def _means(self, entry: InputEntry, meta: TensorMeta, position: int) -> tuple[float, ...] | None:
+        if entry.means is None:
+            return None
+        if not isinstance(entry.means, tuple):
+            return (float(entry.means),) * meta.channels
+        if len(entry.means) != meta.channels:
+            msg = f"bad item count in 'means': {len(entry.means)} values for {meta.channels} channels of {meta.name!r}"
+            raise InputError(msg, where=self.meta.where("inputs", position, "means"))
+        return tuple(float(v) for v in entry.means)
+
+    def _with_inferred(self, meta: TensorMeta) -> TensorMeta:
+        """Write out the normalisation of an int8 image input that gives none.
+
+        The device infers it as for uint8 data, where the two cancel to a copy of the bytes; for int8 that copy wraps
+        at 128. The explicit values say the same for the shifted range: real = (byte - (zero_point + 128)) * scale.
+        """
+        quant = meta.quant
+        image = len(meta.shape) == 4 and meta.channels in IMAGE_CHANNELS
+        if quant is None or quant.dtype != "int8" or not image or (meta.mean, meta.scale) != (None, None):
+            return meta
+        mean = float(quant.zero_point[0] + 128)
+        scale = 1.0 / quant.scale[0]
+        note = (
+            f"input {meta.name!r} is int8 without means and scale: bytes of an image are assumed, "
+            f"means {mean:g} and scale {scale:g} follow from its quantization"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
+        return replace(meta, mean=(mean,) * meta.channels, scale=scale)
+
+    def _with_anchors(self, text: str) -> str:
+        if ANCHORS not in text:
+            return text
+        anchors = json.dumps([round(value, 6) for value in self.source.anchors()], separators=(",", ":"))
+        return text.replace(ANCHORS, anchors)
+
+
+def _check_describable(info: TensorInfo) -> None:
+    where = f"tensor {info.name!r}"
+    rules: tuple[tuple[bool, Callable[[], str]], ...] = (
+        (
+            info.dtype not in BOUNDARY_DTYPES,
+            lambda: f"type {info.dtype} cannot cross the boundary of a subgraph; allowed: {', '.join(BOUNDARY_DTYPES)}",
+        ),
+        (any(dim < 1 for dim in info.shape), lambda: f"shape {format_shape(info.shape)} has an empty dimension"),
+        (
+            info.quant is not None and info.quant.axis is not None,
+            lambda: "per-channel quantization cannot cross the boundary of a subgraph",
+        ),
+        (
+            info.quant is not None and info.quant.scheme != ASYMMETRIC_AFFINE,
+            lambda: "custom quantization cannot cross the boundary of a subgraph",
+        ),
+    )
+    for broken, message in rules:
+        if broken:
+            raise InputError(message(), where=where, hint="cut the model at another tensor with 'inputs'/'outputs'")

@@ -1,0 +1,101 @@
+"""Execute a bundle in this process: load each subgraph with its runtime, then run them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from synap_core.assign import raw_dtype
+from synap_core.bundle_reader import Bundle
+from synap_core.errors import InputError, ModelExecutionError
+from synap_core.format_string import FormatString
+from synap_core.host import PluginHost
+from synap_core.payloads import Executable, Runtime, RuntimeModel
+from synap_core.tensors import TensorMeta, format_shape
+
+Progress = Callable[[str], None]
+
+
+class Executor:
+    """A loaded bundle.
+
+    Args:
+        bundle: The bundle.
+        host: Where the runtimes are.
+        progress: Told what is about to be done, in case it never returns.
+
+    Raises:
+        InputError: A runtime is missing or refuses its model.
+    """
+
+    def __init__(self, bundle: Bundle, host: PluginHost, progress: Progress = lambda _: None) -> None:
+        self._bundle = bundle
+        self._progress = progress
+        self._executables: list[Executable] = []
+        for subgraph in bundle.subgraphs:
+            options = FormatString.parse(subgraph.meta.delegate)
+            runtime = host.find(Runtime, options.type)
+            progress(f"loading {subgraph.model_name}")
+            model = RuntimeModel(
+                name=subgraph.model_name,
+                model=subgraph.model,
+                inputs=subgraph.meta.inputs,
+                outputs=subgraph.meta.outputs,
+                options=options,
+            )
+            self._executables.append(runtime.load(model))
+
+    @property
+    def notes(self) -> list[str]:
+        """Options that have no effect on this machine."""
+        pairs = zip(self._bundle.subgraphs, self._executables, strict=True)
+        return [f"{subgraph.model_name}: {note}" for subgraph, executable in pairs for note in executable.notes]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+        """Run once.
+
+        Args:
+            inputs: Raw items of each model input.
+
+        Returns:
+            Raw items of each model output, and the milliseconds it took.
+        """
+        start = time.perf_counter()
+        produced: dict[int, Sequence[np.ndarray]] = {}
+        for index in self._bundle.order:
+            subgraph = self._bundle.subgraphs[index]
+            # Both ends of a connection have the same bytes; the reading end says what they mean.
+            arrays = [
+                _view((inputs if producer < 0 else produced[producer])[k], tensor)
+                for (producer, k), tensor in zip(subgraph.inputs, subgraph.meta.inputs, strict=True)
+            ]
+            self._progress(f"running {subgraph.model_name}")
+            produced[index] = self._executables[index].run(arrays)
+            _check_outputs(produced[index], subgraph.meta.outputs, subgraph.model_name)
+        outputs = [produced[subgraph][k] for subgraph, k in self._bundle.outputs]
+        return outputs, 1000 * (time.perf_counter() - start)
+
+    def reset(self) -> None:
+        """Forget the state that earlier runs left in variables."""
+        for executable in self._executables:
+            executable.reset()
+
+
+def _view(array: np.ndarray, tensor: TensorMeta) -> np.ndarray:
+    if array.nbytes != tensor.size_bytes:
+        msg = f"tensor {tensor.name!r} takes {tensor.size_bytes} bytes, {array.nbytes} were given"
+        raise InputError(msg)
+    return np.ascontiguousarray(array).view(raw_dtype(tensor)).reshape(tensor.shape)
+
+
+def _check_outputs(arrays: Sequence[np.ndarray], tensors: Sequence[TensorMeta], name: str) -> None:
+    if len(arrays) != len(tensors):
+        msg = f"the model has {len(arrays)} outputs, its metadata describes {len(tensors)}"
+        raise ModelExecutionError(msg, where=name)
+    for array, tensor in zip(arrays, tensors, strict=True):
+        if array.shape != tensor.shape or array.dtype != raw_dtype(tensor):
+            got, told = f"{format_shape(array.shape)} {array.dtype}", f"{format_shape(tensor.shape)} {tensor.dtype}"
+            msg = f"output {tensor.name!r} is {got}, its metadata says {told}"
+            raise ModelExecutionError(msg, where=name)

@@ -1,0 +1,133 @@
+"""The hook specifications: every way in which a plugin can extend the toolkit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Runtime, Target
+
+PROJECT = "synap"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class SynapSpec:
+    """Hooks are asked once, when plugins are loaded, plugin by plugin in the order of their names.
+
+    Every hook collects: it returns an iterable of payloads, which the core indexes by name. Two plugins that
+    register one name are both refused that name, and the error says how to disable one of them. A plugin that
+    raises, or returns something else, is listed as failed and left out.
+    """
+
+    @hookspec
+    def synap_frontends(self) -> Iterable[Frontend]:
+        """Offer importers of model formats.
+
+        A file is given to the frontend whose suffixes contain its own and whose ``sniff`` accepts its first bytes;
+        when several do, the user chooses with ``--frontend``.
+
+        >>> from synap_core.api import Frontend, hookimpl
+        >>> def open_toy(request):
+        ...     from my_plugin.toy import ToyModel  # heavy imports belong here, not at the top
+        ...     return ToyModel(request.path)
+        >>> @hookimpl
+        ... def synap_frontends():
+        ...     yield Frontend(name="toy", summary="Toy text models", suffixes=(".toy",),
+        ...                    sniff=lambda head: head.startswith(b"toy "), open=open_toy)
+        >>> [frontend.name for frontend in synap_frontends()]
+        ['toy']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_delegates(self) -> Iterable[Delegate]:
+        """Offer processing units that layers can be assigned to.
+
+        A delegate is usable on a target that lists its name. It is asked whether it supports each layer it is
+        given; a layer that it refuses ends the conversion with its reason.
+
+        >>> from synap_core.api import Artifact, Delegate, Support, hookimpl
+        >>> def compile_subgraph(subgraph):
+        ...     return Artifact(model_file=f"{subgraph.name}.toy", meta_file=f"{subgraph.name}.json",
+        ...                     model=subgraph.source.slice(subgraph.part), inputs=subgraph.inputs,
+        ...                     outputs=subgraph.outputs, delegate=f"toy {subgraph.options}")
+        >>> @hookimpl
+        ... def synap_delegates():
+        ...     yield Delegate(name="dsp", summary="Signal processor", formats=frozenset({"toy"}),
+        ...                    support=lambda layer, model, target: Support(ok=True), compile=compile_subgraph)
+        >>> [delegate.name for delegate in synap_delegates()]
+        ['dsp']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_runtimes(self) -> Iterable[Runtime]:
+        """Offer engines that execute the model files of a bundle on the host.
+
+        A subgraph is given to the runtime whose name is the first word of its delegate string. It is loaded and
+        run in a child process.
+
+        >>> from synap_core.api import Runtime, hookimpl
+        >>> class Doubler:
+        ...     notes = ()
+        ...     def run(self, inputs):
+        ...         return [2 * item for item in inputs]
+        ...     def reset(self):
+        ...         pass
+        >>> @hookimpl
+        ... def synap_runtimes():
+        ...     yield Runtime(name="toy", summary="Doubles numbers", load=lambda model: Doubler())
+        >>> [runtime.name for runtime in synap_runtimes()]
+        ['toy']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_targets(self) -> Iterable[Target]:
+        """Offer systems on chip, each with its delegates in order of preference.
+
+        >>> from synap_core.api import Target, hookimpl
+        >>> @hookimpl
+        ... def synap_targets():
+        ...     yield Target(name="TOY1", summary="Toy board", delegates=("dsp", "cpu"), aliases=("TOYBOARD",))
+        >>> [target.name for target in synap_targets()]
+        ['TOY1']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_output_formats(self) -> Iterable[OutputFormat]:
+        """Offer ways to write the result of a conversion, chosen with ``--out-format``.
+
+        ``write`` gets a folder of its own; its files are moved into the user's folder when all have been written.
+
+        >>> from synap_core.api import OutputFormat, hookimpl
+        >>> def write_names(conversion, out_dir):
+        ...     names = [artifact.model_file for artifact in conversion.artifacts]
+        ...     (out_dir / "names.txt").write_text(" ".join(names), encoding="utf-8")
+        >>> @hookimpl
+        ... def synap_output_formats():
+        ...     yield OutputFormat(name="names", summary="Lists file names", write=write_names, primary="names.txt")
+        >>> [output.name for output in synap_output_formats()]
+        ['names']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_commands(self) -> Iterable[Command]:
+        """Offer extra commands of ``synap``; a built-in command cannot be replaced.
+
+        >>> from synap_core.api import Command, hookimpl
+        >>> def load_hello():
+        ...     import click
+        ...     return click.Command("hello", callback=lambda: click.echo("hello"))
+        >>> @hookimpl
+        ... def synap_commands():
+        ...     yield Command(name="hello", summary="Say hello", load=load_hello)
+        >>> [command.name for command in synap_commands()]
+        ['hello']
+        """
+        raise NotImplementedError

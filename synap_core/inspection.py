@@ -1,0 +1,122 @@
+"""Gather what ``synap info`` shows about a bundle or a model file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from synap_core.bundle_reader import Bundle, BundleSubgraph, load_bundle
+from synap_core.errors import SynapError
+from synap_core.host import PluginHost
+from synap_core.model_files import open_model
+from synap_core.source import ModelRequest, SourceModel
+from synap_core.tensors import QuantParams, TensorInfo, TensorMeta
+
+Json = dict[str, object]
+
+BUNDLE_SUFFIX = ".synap"
+
+
+def inspect_file(path: Path, host: PluginHost) -> Json:
+    """Describe a bundle or a model, as JSON values.
+
+    Raises:
+        InputError: It is neither, or damaged.
+    """
+    if path.suffix.lower() == BUNDLE_SUFFIX:
+        return _bundle(path, load_bundle(path), host)
+    source = open_model(host, ModelRequest(path=path))
+    native = sorted(d.name for d in host.delegates.values() if source.format in d.formats)
+    return {
+        "file": str(path),
+        "kind": source.format,
+        "size_bytes": path.stat().st_size,
+        "inputs": [_tensor(source.tensors[t]) for t in source.inputs],
+        "outputs": [_tensor(source.tensors[t]) for t in source.outputs],
+        "delegates": native,
+        "notes": list(source.notes),
+        "layers": layers(source),
+    }
+
+
+def _bundle(path: Path, bundle: Bundle, host: PluginHost) -> Json:
+    return {
+        "file": str(path),
+        "kind": "bundle",
+        "size_bytes": path.stat().st_size,
+        "inputs": [_tensor(t) for t in bundle.input_tensors],
+        "outputs": [_tensor(t) for t in bundle.output_tensors],
+        "parallel_limit": bundle.parallel_limit,
+        "subgraphs": [_subgraph(i, subgraph, host) for i, subgraph in enumerate(bundle.subgraphs)],
+        "output_sources": [{"subgraph": s, "out": k} for s, k in bundle.outputs],
+    }
+
+
+def _subgraph(index: int, subgraph: BundleSubgraph, host: PluginHost) -> Json:
+    data: Json = {
+        "index": index,
+        "model": subgraph.model_name,
+        "delegate": subgraph.meta.delegate.strip(),
+        "size_bytes": len(subgraph.model),
+        "inputs": [
+            _tensor(tensor) | {"source": {"subgraph": s, "out": k}}
+            for tensor, (s, k) in zip(subgraph.meta.inputs, subgraph.inputs, strict=True)
+        ],
+        "outputs": [_tensor(tensor) for tensor in subgraph.meta.outputs],
+    }
+    try:
+        data["layers"] = layers(_open_member(subgraph, host))
+    except SynapError as error:
+        data |= {"layers": None, "layers_missing": str(error)}
+    return data
+
+
+def _open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model{Path(subgraph.model_name).suffix}"
+        path.write_bytes(subgraph.model)
+        return open_model(host, ModelRequest(path=path))
+
+
+def layers(source: SourceModel) -> list[Json]:
+    """Describe the layers of a model."""
+    return [
+        {
+            "name": layer.name,
+            "index": layer.index,
+            "type": layer.type,
+            "inputs": _names(source, layer.inputs),
+            "outputs": [_tensor(source.tensors[t]) for t in layer.outputs if t in source.tensors],
+        }
+        for layer in source.layers
+    ]
+
+
+def _names(source: SourceModel, tensors: Iterable[str]) -> list[str]:
+    return [source.tensors[t].name for t in tensors]
+
+
+def _tensor(tensor: TensorInfo | TensorMeta) -> Json:
+    data: Json = {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "layout": tensor.layout,
+        "quantization": _quantization(tensor.quant),
+    }
+    if isinstance(tensor, TensorMeta):
+        mean = None if tensor.mean is None else list(tensor.mean)
+        data |= {"data_format": tensor.data_format, "mean": mean, "scale": tensor.scale, "security": tensor.security}
+    return data
+
+
+def _quantization(quant: QuantParams | None) -> Json | None:
+    if quant is None:
+        return None
+    data: Json = {"scheme": quant.scheme, "scale": list(quant.scale), "zero_point": list(quant.zero_point)}
+    if quant.axis is not None:
+        data["axis"] = quant.axis
+    if quant.fractional_length is not None:
+        data["fractional_length"] = quant.fractional_length
+    return data

@@ -1,0 +1,71 @@
+"""Choose the frontend for a model file and open it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synap_core.errors import InputError
+from synap_core.host import PluginHost
+from synap_core.payloads import Frontend
+from synap_core.source import ModelRequest, SourceModel
+
+SNIFF_BYTES = 4096
+GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+
+
+def open_model(host: PluginHost, request: ModelRequest, frontend: str | None = None) -> SourceModel:
+    """Open a model with the frontend for it.
+
+    Args:
+        host: Where the frontends are.
+        request: The file, which exists, and what is wanted of it.
+        frontend: Name of the frontend to use whatever the file looks like.
+
+    Raises:
+        InputError: No frontend, or more than one, reads the file, or the file is wrong.
+    """
+    head = read_head(request.path)
+    if head.startswith(GIT_LFS_POINTER):
+        msg = "this is a git-lfs pointer, not the model itself"
+        raise InputError(msg, where=request.path, hint="run 'git lfs pull' to get the file")
+    chosen = host.find(Frontend, frontend) if frontend else choose_frontend(host, request.path, head)
+    return chosen.open(request)
+
+
+def read_head(path: Path) -> bytes:
+    """First bytes of a file.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(SNIFF_BYTES)
+    except OSError as error:
+        msg = f"cannot read the file: {error.strerror or error}"
+        raise InputError(msg, where=path) from error
+
+
+def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
+    """Choose by suffix and content.
+
+    Raises:
+        InputError: No frontend, or more than one, claims the file.
+    """
+    suffix = path.suffix.lower()
+    readers = [item for item in host.frontends.values() if suffix in item.suffixes]
+    fitting = [item for item in readers if item.sniff(head)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(fitting) > 1:
+        names = " and ".join(item.name for item in fitting)
+        msg = f"the frontends {names} all read this file"
+        raise InputError(msg, where=path, hint=f"choose one with --frontend {fitting[0].name}")
+    if not readers:
+        known = sorted({s for item in host.frontends.values() for s in item.suffixes})
+        msg = f"unknown network format {suffix!r}; supported: {', '.join(known) or 'none'}"
+        raise InputError(msg, where=path, hint=host.explain_inactive(Frontend))
+    others = [item for item in host.frontends.values() if item not in readers and item.sniff(head)]
+    hint = f"it looks like {others[0].name}: rename it to {path.stem}{others[0].suffixes[0]}" if others else None
+    msg = f"not a {readers[0].name} model, although its name ends in {suffix!r}"
+    raise InputError(msg, where=path, hint=hint or "give the model file itself, or rename it to what it is")

@@ -1,0 +1,3 @@
+"""Tries to end the process."""
+
+raise SystemExit(3)

@@ -1,0 +1,202 @@
+"""Splitting layers into subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synap_core.api import Layer, ModelRequest
+from synap_core.bundle_reader import read_bundle
+from synap_core.bundle_writer import pack_bundle
+from synap_core.conversion import Conversion
+from synap_core.convert import ConvertRequest, convert
+from synap_core.delegate_rules import Assignment
+from synap_core.errors import InputError
+from synap_core.model_files import open_model
+from synap_core.names import is_operator
+from synap_core.partition import Part, partition
+from synap_core.selection import Cut
+from tests.support.hosts import host_with, stand_in_delegate
+from tests.support.toy_source import GraphModel, graph_model, six_graph
+
+DELEGATES = tuple(Assignment(name) for name in ("npu", "gpu", "cpu"))
+
+
+@dataclass
+class Case:
+    """A graph, what is requested of it, and where each layer runs."""
+
+    source: GraphModel
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    assigned: dict[int, Assignment]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    inputs = [f"in{i}" for i in range(draw(st.integers(1, 10)))]
+    tensors = list(inputs)
+    operators = []
+    for number in range(draw(st.integers(1, 50))):
+        read = draw(st.lists(st.sampled_from(tensors), min_size=1, max_size=3, unique=True))
+        written = [f"t{number}_{k}" for k in range(draw(st.integers(1, 2)))]
+        operators.append((f"op{number}", read, written))
+        tensors += written
+    source = graph_model(inputs, operators, [])
+    computed = tensors[len(inputs) :]
+    outputs = tuple(draw(st.lists(st.sampled_from(computed), min_size=1, max_size=4, unique=True)))
+    layers = Cut(source, inputs, outputs).needed(keep_state=False)
+    choice = st.sampled_from(DELEGATES)
+    assigned = {layer.index: draw(choice) for layer in layers if layer.index is not None}
+    return Case(source, tuple(inputs), outputs, layers, assigned)
+
+
+@given(cases())
+@pytest.mark.acceptance("P1", "P2", "P3", "P4", "P5", "P6", "P7")
+def test_random_graphs_are_split_consistently(case: Case) -> None:
+    parts = partition(case.layers, case.assigned, case.inputs, case.outputs)
+    ids = [layer.index for part in parts for layer in part.part.layers]
+    assert sorted(ids) == sorted(layer.index for layer in case.layers)  # P1: every layer, once
+    known = set(case.inputs)
+    for number, part in enumerate(parts):
+        layers = part.part.layers
+        assert {case.assigned[layer.index] for layer in layers} == {part.assignment}  # P2
+        made = {tensor for layer in layers for tensor in layer.outputs}
+        read = {tensor for layer in layers for tensor in layer.inputs} - made
+        unread = set(case.inputs) - {t for layer in case.layers for t in layer.inputs} if number == 0 else set()
+        assert set(part.part.inputs) == read | unread  # P3
+        assert set(part.part.outputs) <= made  # P4
+        assert set(part.part.inputs) <= known  # P6: nothing is read before it is computed
+        assert list(part.part.inputs) == sorted(part.part.inputs)
+        known |= set(part.part.outputs)
+    assert set(case.outputs) <= known  # P5: what crosses a boundary is handed over
+
+
+@given(cases())
+def test_one_delegate_gives_one_subgraph(case: Case) -> None:
+    assigned = dict.fromkeys(case.assigned, DELEGATES[0])
+    assert len(partition(case.layers, assigned, case.inputs, case.outputs)) == 1
+
+
+@given(cases())
+def test_execution_order_inside_a_subgraph_is_that_of_the_model(case: Case) -> None:
+    for part in partition(case.layers, case.assigned, case.inputs, case.outputs):
+        indices = [layer.index for layer in part.part.layers]
+        assert indices == sorted(indices)  # type: ignore[type-var]  # operators have an index
+
+
+def layers_of(parts: tuple[Part, ...]) -> list[list[str]]:
+    return [[layer.name for layer in part.part.layers] for part in parts]
+
+
+def split(source: GraphModel, delegates: str) -> tuple[Part, ...]:
+    layers = tuple(layer for layer in source.layers if is_operator(layer))
+    assigned = {i: Assignment(name) for i, name in enumerate(delegates.split())}
+    return partition(layers, assigned, source.inputs, source.outputs)
+
+
+def test_branches_on_another_delegate_depend_on_the_trunk_only() -> None:
+    parts = split(six_graph(), "npu npu npu npu gpu gpu")
+    assert layers_of(parts) == [["c1", "c2", "c3", "c4"], ["c5", "c6"]]
+    assert parts[1].part.inputs == ("t2",)
+    assert parts[0].part.outputs == ("t2", "t4")
+
+
+def test_different_options_give_different_subgraphs() -> None:
+    layers = tuple(layer for layer in six_graph().layers if is_operator(layer))
+    assigned = {i: Assignment("cpu", "num_threads=2" if i < 3 else "") for i in range(6)}
+    assert len(partition(layers, assigned, ("x",), ("t4", "t6"))) == 2
+
+
+def test_boundary_ids_are_sorted_as_text() -> None:
+    source = graph_model(["9", "10"], [("add", ["9", "10"], ["y"])], ["y"])
+    assert split(source, "cpu")[0].part.inputs == ("10", "9")
+
+
+def test_input_nobody_reads_stays_an_input_of_the_first_subgraph() -> None:
+    source = graph_model(["x", "unused"], [("a", ["x"], ["t"]), ("b", ["t"], ["y"])], ["y"])
+    parts = split(source, "cpu gpu")
+    assert [part.part.inputs for part in parts] == [("unused", "x"), ("t",)]
+
+
+def test_layers_that_share_a_variable_must_stay_together() -> None:
+    operators = [("read", [], ["old"]), ("add", ["x", "old"], ["y"]), ("assign", ["y"], [])]
+    source = graph_model(["x"], operators, ["y"], {"read": "v", "assign": "v"})
+    assert len(split(source, "cpu cpu cpu")) == 1
+    with pytest.raises(InputError, match="layers 'read' and 'assign' share the variable 'v' but run in different"):
+        split(source, "cpu gpu cpu")
+
+
+@pytest.fixture(scope="module")
+def mobilenet(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Conversion]:
+    """MobileNetV2 cut at a 112x112x96 input and a 56x56x144 output: operators 4 and 5 npu, 10 gpu, the rest cpu."""
+    model = zoo / "models/classification/tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    host = host_with(stand_in_delegate("npu"), stand_in_delegate("gpu"))
+
+    def run() -> Conversion:
+        source = open_model(host, ModelRequest(path=model))
+        tensors = source.tensors
+        layers = [layer for layer in source.layers if is_operator(layer)]
+        start = next(layer for layer in layers if tensors[layer.outputs[0]].shape == (1, 112, 112, 96))
+        wide = [layer for layer in layers if tensors[layer.outputs[0]].shape == (1, 56, 56, 144)]
+        assert start.index is not None
+        first = start.index + 1
+        meta = tmp_path_factory.mktemp("p10") / "meta.yaml"
+        meta.write_text(
+            f"inputs: [{{name: '{start.name}', shape: [1, 112, 112, 96]}}]\n"
+            f"outputs: [{{name: '{wide[-1].name}'}}]\n"
+            f"delegate: {{'*': cpu, '{first}': npu, '{first + 1}': npu, '{wide[-1].index}': gpu}}\n"
+        )
+        return convert(ConvertRequest(model=model, target="VS680", meta=meta), host).conversion
+
+    return run
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("P10", "P12", "P13", "P14")
+def test_p10_real_model_gives_three_subgraphs(mobilenet: Callable[[], Conversion]) -> None:
+    conversion = mobilenet()
+    assert conversion.delegates == ("npu", "cpu", "gpu")
+    assert [subgraph.name for subgraph in conversion.subgraphs] == ["subgraph_0", "subgraph_1", "subgraph_2"]
+    for before, after in zip(conversion.artifacts, conversion.artifacts[1:], strict=False):
+        assert {t.label for t in after.inputs} & {t.label for t in before.outputs}
+    for artifact in conversion.artifacts:
+        for tensor in (*artifact.inputs, *artifact.outputs):
+            assert conversion.source.tensors[tensor.label].name == tensor.name
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("P11")
+def test_p11_boundaries_keep_shape_type_and_quantization(mobilenet: Callable[[], Conversion]) -> None:
+    conversion = mobilenet()
+    outer = {t.label for t in (*conversion.inputs, *conversion.outputs)}
+    inner = [t for a in conversion.artifacts for t in (*a.inputs, *a.outputs) if t.label not in outer]
+    assert {t.shape for t in inner} >= {(1, 56, 56, 24)}
+    by_label: dict[str, set[object]] = {}
+    for tensor in inner:
+        source = conversion.source.tensors[tensor.label]
+        assert (tensor.shape, tensor.dtype, tensor.quant) == (source.shape, source.dtype, source.quant)
+        assert tensor.quant is not None
+        by_label.setdefault(tensor.label, set()).add((tensor.shape, tensor.dtype, tensor.quant))
+    assert all(len(descriptions) == 1 for descriptions in by_label.values())
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("P16")
+def test_p16_slices_are_the_same_in_every_run(mobilenet: Callable[[], Conversion]) -> None:
+    first, second = mobilenet(), mobilenet()
+    assert [a.model for a in first.artifacts] == [a.model for a in second.artifacts]
+    assert pack_bundle(first) == pack_bundle(second)
+
+
+@pytest.mark.zoo
+def test_bundle_of_the_real_model_is_consistent(mobilenet: Callable[[], Conversion]) -> None:
+    bundle = read_bundle(pack_bundle(mobilenet()), "model.synap")
+    assert bundle.order == (0, 1, 2)
+    assert [tensor.shape for tensor in bundle.input_tensors] == [(1, 112, 112, 96)]
