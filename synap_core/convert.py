@@ -84,14 +84,15 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     return Converted(conversion=conversion, warnings=(*meta.warnings, *ineffective_options(meta)))
 
 
-def write(conversion: Conversion, output: OutputFormat, out_dir: Path) -> Written:
+def write(conversion: Conversion, output: OutputFormat, out_dir: Path, host: PluginHost) -> Written:
     """Write a conversion; ``out_dir`` changes only when everything has been written.
 
     Raises:
         InputError: The folder cannot be written.
     """
     with staging_folder(out_dir) as folder:
-        output.write(conversion, folder)
+        with host.boundary(output):
+            output.write(conversion, folder)
         return Written(files=tuple(publish(folder, out_dir, output.primary, output.reports)))
 
 
@@ -175,7 +176,9 @@ def _compile(
     artifacts = []
     for part, subgraph in zip(parts, subgraphs, strict=True):
         log.info("%s: %d layers on %s", subgraph.name, len(subgraph.part.layers), part.assignment.delegate)
-        artifacts.append(host.delegates[part.assignment.delegate].compile(subgraph))
+        delegate = host.delegates[part.assignment.delegate]
+        with host.boundary(delegate):
+            artifacts.append(delegate.compile(subgraph))
     return Conversion(
         source=source,
         target=target,

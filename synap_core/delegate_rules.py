@@ -99,7 +99,9 @@ def _check_support(
     refused = []
     for layer in layers:
         name = assigned[_index(layer)].delegate
-        support = host.delegates[name].support(layer, source, target)
+        delegate = host.delegates[name]
+        with host.boundary(delegate):
+            support = delegate.support(layer, source, target)
         if not support.ok:
             refused.append(f"layer {layer.name!r} ({layer.type}) cannot run on {name} because {support.reason}")
     if refused:

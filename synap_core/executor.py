@@ -33,7 +33,9 @@ class Executor:
     def __init__(self, bundle: Bundle, host: PluginHost, progress: Progress = lambda _: None) -> None:
         self._bundle = bundle
         self._progress = progress
+        self._host = host
         self._executables: list[Executable] = []
+        self._runtimes: list[Runtime] = []
         for subgraph in bundle.subgraphs:
             options = FormatString.parse(subgraph.meta.delegate)
             runtime = host.find(Runtime, options.type)
@@ -45,7 +47,9 @@ class Executor:
                 outputs=subgraph.meta.outputs,
                 options=options,
             )
-            self._executables.append(runtime.load(model))
+            with host.boundary(runtime):
+                self._executables.append(runtime.load(model))
+            self._runtimes.append(runtime)
 
     @property
     def notes(self) -> list[str]:
@@ -72,7 +76,8 @@ class Executor:
                 for (producer, k), tensor in zip(subgraph.inputs, subgraph.meta.inputs, strict=True)
             ]
             self._progress(f"running {subgraph.model_name}")
-            produced[index] = self._executables[index].run(arrays)
+            with self._host.boundary(self._runtimes[index]):
+                produced[index] = self._executables[index].run(arrays)
             _check_outputs(produced[index], subgraph.meta.outputs, subgraph.model_name)
         outputs = [produced[subgraph][k] for subgraph, k in self._bundle.outputs]
         return outputs, 1000 * (time.perf_counter() - start)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.metadata
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar, cast
@@ -16,6 +17,7 @@ from synap_core.errors import InputError, PluginError, SynapError
 from synap_core.hooks import PROJECT, SynapSpec
 from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Registration, Runtime, Target
 from synap_core.plugin_policy import PluginPolicy, plugin_policy
+from synap_core.version import DISTRIBUTION
 
 ENTRY_POINT_GROUP = "synap.plugins"
 
@@ -127,6 +129,29 @@ class PluginHost:
         if name in found:
             return found[name]
         raise self.missing(kind, name, found)
+
+    @contextlib.contextmanager
+    def boundary(self, item: Registration) -> Iterator[None]:
+        """Turn an unexpected error in a third party's feature into a `PluginError` that names the plugin.
+
+        An error in a feature of this distribution is our own defect and passes as it is.
+        """
+        try:
+            yield
+        except SynapError:
+            raise
+        except Exception as error:
+            record = self._provider(item)
+            if record is None or record.distribution == DISTRIBUTION:
+                raise
+            msg = f"{item.kind} {item.name!r} failed: {_reason(error)}"
+            where = f"plugin {record.name!r} of {record.distribution or 'no distribution'} {record.version}".rstrip()
+            hint = f"report it to its authors, or go without it: --disable-plugin {record.name}"
+            raise PluginError(msg, where=where, hint=hint) from error
+
+    def _provider(self, item: Registration) -> PluginRecord | None:
+        _, plugin = self._found[type(item)].get(item.name, (item, ""))
+        return next((record for record in self.records if record.name == plugin), None)
 
     def missing(self, kind: type[Registration], name: str, available: Iterable[str]) -> SynapError:
         """Explain why no feature of this kind and name is there."""

@@ -29,7 +29,12 @@ def open_model(host: PluginHost, request: ModelRequest, frontend: str | None = N
         msg = "this is a git-lfs pointer, not the model itself"
         raise InputError(msg, where=request.path, hint="run 'git lfs pull' to get the file")
     chosen = host.find(Frontend, frontend) if frontend else choose_frontend(host, request.path, head)
-    return chosen.open(request)
+    try:
+        with host.boundary(chosen):
+            return chosen.open(request)
+    except OSError as error:
+        msg = f"cannot read the model: {error.strerror or error}"
+        raise InputError(msg, where=request.path) from error
 
 
 def read_head(path: Path) -> bytes:

@@ -472,7 +472,7 @@ def test_c14_output_folder_holds_the_results_and_the_cache(
 ) -> None:
     out = tmp_path / "deep" / "out"
     prepare_out_dir(out)
-    written = write(run(dense3(rng)).conversion, host.output_formats["synap"], out)
+    written = write(run(dense3(rng)).conversion, host.output_formats["synap"], out, host)
     assert files(out) == {"cache", "model.synap", "model_info.txt"}
     assert [path.name for path in written.files] == ["model.synap", "model_info.txt"]
     assert read_bundle((out / "model.synap").read_bytes(), "x").order == (0,)
@@ -485,7 +485,7 @@ def test_stale_reports_go_and_other_files_stay(
     out.mkdir()
     for name in ("quantization_info.yaml", "model.synap", "notes.txt"):
         (out / name).write_text("old")
-    write(run(dense3(rng)).conversion, host.output_formats["synap"], out)
+    write(run(dense3(rng)).conversion, host.output_formats["synap"], out, host)
     assert files(out) == {"model.synap", "model_info.txt", "notes.txt"}
     assert (out / "notes.txt").read_text() == "old"
 
@@ -507,7 +507,7 @@ def test_full_disk_ends_in_one_line_and_leaves_the_old_result(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(InputError, match="out: cannot write the output: No space left on device; nothing was changed"):
-        write(converted.conversion, host.output_formats["synap"], out)
+        write(converted.conversion, host.output_formats["synap"], out, host)
     monkeypatch.undo()
     assert files(out) == {"model.synap"}
     assert (out / "model.synap").read_text() == "old"

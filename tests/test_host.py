@@ -30,6 +30,10 @@ def frontend(name: str, suffix: str = ".x") -> Frontend:
     return Frontend(name=name, summary=name, suffixes=(suffix,), sniff=bool, open=lambda request: request)  # type: ignore[arg-type, return-value]  # never opened
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def fake_records(policy: PluginPolicy | None = None) -> dict[str, PluginRecord]:
     return {record.name: record for record in PluginHost(policy, group=FAKE_GROUP).records}
 
@@ -175,6 +179,22 @@ def test_unknown_capability_is_refused() -> None:
             compile=lambda _: None,  # type: ignore[arg-type, return-value]  # never called
             capabilities=frozenset({"levitation"}),
         )
+
+
+def test_unexpected_error_of_a_third_party_names_the_plugin() -> None:
+    host = empty_host()
+    item = frontend("f")
+    host.register(plugin("synap_frontends", item), "frontend-f", distribution="their-dist", version="2.0")
+    match = "plugin 'frontend-f' of their-dist 2.0: frontend 'f' failed: KeyError: 'x'; .*--disable-plugin frontend-f"
+    with pytest.raises(PluginError, match=match), host.boundary(item):
+        fail(KeyError("x"))
+    with pytest.raises(InputError, match="^x$"), host.boundary(item):
+        fail(InputError("x"))
+
+
+def test_unexpected_error_of_our_own_is_not_disguised(host: PluginHost) -> None:
+    with pytest.raises(KeyError, match="x"), host.boundary(host.frontends["tflite"]):
+        fail(KeyError("x"))
 
 
 def test_every_built_in_plugin_loads(host: PluginHost) -> None:

@@ -349,5 +349,16 @@ def test_folders_and_special_files_are_refused(tmp_path: Path) -> None:
             load_document(tmp_path / name, "metafile")
 
 
+def test_denied_access_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Simulated: the tests may run as a user who is denied nothing.
+    def deny(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "m.yaml").touch()
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(InputError, match=r"m\.yaml: metafile cannot be read: Permission denied; check the path"):
+        load_document(tmp_path / "m.yaml", "metafile")
+
+
 def test_marks_are_not_part_of_the_language() -> None:
     assert parse(f"a: {MARK}").data == {"a": MARK}

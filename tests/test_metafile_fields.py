@@ -18,6 +18,7 @@ from synap_core.metafile import (
     default_metafile,
     load_metafile,
 )
+from synap_core.metafile import load as load_module
 from tests.support.metafile_texts import load, marked, refusal
 
 
@@ -358,6 +359,16 @@ def test_metafiles_cannot_be_changed(tmp_path: Path) -> None:
     metafile = load(tmp_path, "inputs: [{scale: 1}]")
     with pytest.raises(ValueError, match="frozen"):
         metafile.inputs[0].scale = 2.0  # type: ignore[misc]  # what is refused
+
+
+def test_models_are_made_of_mappings_only() -> None:
+    with pytest.raises(ValueError, match="valid dictionary"):
+        Metafile.model_validate(5)
+
+
+def test_problem_that_no_check_foresees_is_reported_with_its_place() -> None:
+    problem = load_module._problem({"type": "int_type", "loc": ("inputs", 0, "x"), "msg": "Not an integer", "input": 1})
+    assert problem.message == "inputs[0].x: Not an integer"
 
 
 def test_metafiles_can_be_built_in_code() -> None:

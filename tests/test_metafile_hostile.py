@@ -47,7 +47,7 @@ security:
   file: security.yaml
 quantization: {data_type: int8, mode: full, algorithm: kl_divergence, scheme: perchannel_symmetric_affine, dataset: x}
 inputs: [~]
-optimize: no
+optimize: false
 """,
     '{"delegate": "cpu", "inputs": [{"means": 127.5, "scale": 127.5, "security": "any"}, null], "custom": [[[]]]}',
     "%YAML 1.2\n---\noutputs: [!!map {name: !!str 5}, {'name': \"x\\x41\\\n  y\"}]\n...\n",
@@ -137,7 +137,10 @@ def test_base_metafiles_reach_the_models(folder: Path) -> None:
     everything = load(folder, BASES[0])
     assert everything.quantization is not None
     assert everything.quantization.options["b"] == "text\n"
-    assert refusal(folder, BASES[1]).startswith("m.yaml:6:11: 'optimize' must be true or false")
+    secure = load(folder, BASES[1])
+    assert secure.security is not None
+    assert secure.security.encryption_key == folder / "k"
+    assert secure.optimize is False
     assert load(folder, BASES[2]).inputs[0].means == 127.5
     assert [entry.name for entry in load(folder, BASES[3]).outputs] == ["5", "xAy"]
 

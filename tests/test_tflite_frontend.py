@@ -33,7 +33,8 @@ def test_layers_are_named_after_their_first_output(model_file: WriteModel) -> No
     ]
 
 
-def test_constants_and_absent_optional_inputs_are_no_edges(model_file: WriteModel) -> None:
+@pytest.mark.acceptance("N5")
+def test_n5_constants_and_absent_optional_inputs_are_no_edges(model_file: WriteModel) -> None:
     builder = ModelBuilder()
     x = builder.tensor("x", [1, 2])
     weights = builder.constant("w", np.ones((3, 2), np.float32))
@@ -64,7 +65,8 @@ def test_unnamed_tensors_get_a_name(model_file: WriteModel) -> None:
     assert [layer.name for layer in model.layers] == ["tensor_0", "ABS_0"]
 
 
-def test_operators_that_share_a_variable_say_so(model_file: WriteModel) -> None:
+@pytest.mark.acceptance("N6")
+def test_n6_operators_that_share_a_variable_say_so(model_file: WriteModel) -> None:
     layers = {layer.type: layer for layer in open_model(model_file(counter())).layers}
     shared = frozenset({"/total"})
     assert {name for name, layer in layers.items() if layer.state == shared} == {
@@ -206,3 +208,28 @@ def test_detection_post_process_gives_shapes_and_anchors(zoo: Path) -> None:
 
 def test_model_without_detection_has_no_anchors(model_file: WriteModel) -> None:
     assert open_model(model_file(chain(["a"]))).anchors() == ()
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("N1", "N2", "N3", "N4")
+def test_n1_to_n4_real_network_as_a_graph(zoo: Path) -> None:
+    path = zoo / "models/classification/tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    model = open_model(path)
+    operators = [layer for layer in model.layers if layer.type != INPUT_TYPE]
+    stored = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).subgraphs[0]
+    # N1: by position; the second operator has one input that is not constant and one output.
+    assert [layer.index for layer in operators] == list(range(len(stored.operators)))
+    assert (len(operators[1].inputs), len(operators[1].outputs)) == (1, 1)
+    # N2: tensors by their index in the file, with its names and shapes.
+    for key, tensor in model.tensors.items():
+        assert (tensor.name, tensor.shape) == (
+            stored.tensors[int(key)].name.decode(),
+            tuple(stored.tensors[int(key)].shape),
+        )
+    # N3: constants are no nodes; each operator writes one tensor and reads two at the most.
+    assert len(model.tensors) == len(operators) + 1
+    edges = sum(len(layer.inputs) + len(layer.outputs) for layer in operators)
+    additions = sum(layer.type == "ADD" for layer in operators)
+    assert (additions, edges) == (10, 2 * len(operators) + additions)
+    # N4: the first edge leads from the model input to the first operator.
+    assert operators[0].inputs == model.inputs

@@ -56,12 +56,14 @@ def rewritten(content: bytes) -> bytes:
     return slice_model(content, range(count), inputs, outputs)
 
 
+@pytest.mark.acceptance("T1")
 def test_t1_rewriting_without_filtering_keeps_everything(rng: np.random.Generator) -> None:
     content = dense3(rng)
     assert dump(rewritten(content)) == dump(content)
 
 
 @pytest.mark.zoo
+@pytest.mark.acceptance("T1")
 @pytest.mark.parametrize(
     "name",
     [
@@ -92,6 +94,7 @@ def test_whole_model_is_the_file_itself(model_file: WriteModel, rng: np.random.G
     assert model.slice(part) == content
 
 
+@pytest.mark.acceptance("T2")
 def test_t2_slice_drops_buffers_it_does_not_need_and_keeps_buffer_0(rng: np.random.Generator) -> None:
     content = dense3(rng)
     part = slice_model(content, [1], [3], [6])

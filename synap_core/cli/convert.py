@@ -39,7 +39,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--model", type=PATH, required=True, metavar="FILE", help="The model to convert.")
 @click.option("--weights", type=PATH, metavar="FILE", help="Its weights, for formats that keep them apart.")
 @click.option("--meta", type=PATH, metavar="FILE", help="The conversion metafile (YAML).")
-@click.option("--target", required=True, metavar="SOC", help="The system on chip, such as VS680.")
+@click.option("--target", required=True, metavar="SOC", help="The system on chip; 'synap plugins' lists them.")
 @click.option("--out-dir", type=PATH, required=True, metavar="DIR", help="Folder for the results; made when missing.")
 @click.option("--out-format", default="synap", show_default=True, metavar="FORMAT", help="Format of the results.")
 @click.option("--profiling", is_flag=True, help="Make a model that can be profiled layer by layer.")
@@ -98,7 +98,7 @@ def command(  # noqa: PLR0913 - one argument per option
         model=model, target=target, weights=weights, meta=meta, frontend=frontend, profiling=profiling
     )
     converted = convert(request, host)
-    written = write(converted.conversion, output, out_dir)
+    written = write(converted.conversion, output, out_dir, host)
     for warning in converted.warnings:
         _warn(warning)
     if build is not None:

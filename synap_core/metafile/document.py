@@ -103,6 +103,7 @@ class _Builder:
         self._characters = 0
 
     def build(self, node: Node, path: DataPath, key: Node | None = None) -> object:
+        """Convert a node, the value of ``key`` if that is given, and remember its place."""
         start = node.start_mark.index
         self.offsets[path] = (start if key is None else key.start_mark.index, start)
         self._check_limits(node, len(path))

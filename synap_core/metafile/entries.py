@@ -81,7 +81,8 @@ FormatText = Annotated[str, BeforeValidator(_format_text)]
 class Section(BaseModel):
     """A mapping with known keys, which cannot be changed once it is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # pydantic reserves names that start with "model_", but model_certificate is a word of the language.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod

@@ -55,6 +55,7 @@ def word(allowed: Sequence[str], what: str, *, fold: bool = False) -> Callable[[
     """
 
     def check(value: object) -> str:
+        """Check a word."""
         found = value.lower() if fold and isinstance(value, str) else value
         if isinstance(found, str) and found in allowed:
             return found

@@ -47,6 +47,7 @@ class _Edit:
     copied: tuple[bool, ...]
 
     def origin(self, offset: int) -> int:
+        """Offset in the text before of what now stands at an offset."""
         piece = bisect_right(self.starts, offset) - 1
         return self.origins[piece] + (offset - self.starts[piece] if self.copied[piece] else 0)
 
@@ -162,6 +163,11 @@ class _Expansion:
         self.edits: list[_Edit] = []
 
     def run(self, text: str) -> str:
+        """Replace everything in a text.
+
+        Raises:
+            _LimitError: A limit is reached.
+        """
         self.edits = []
         while matches := list(self._pattern.finditer(text)):
             match = matches[-1]

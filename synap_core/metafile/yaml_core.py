@@ -53,6 +53,7 @@ class _CoreLoader(Reader, Scanner, Parser, Composer, BaseResolver):
         self._nodes = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """Compose a node unless it is too deep or one too many."""
         self._depth += 1
         self._nodes += 1
         if self._depth > MAX_DEPTH or self._nodes > MAX_NODES:
