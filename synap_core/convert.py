@@ -132,6 +132,9 @@ def check_file(path: Path, what: str) -> None:
     if not path.exists():
         msg = f"{what} file not found"
         raise InputError(msg, where=path, hint="check the path")
+    if not path.is_file():
+        msg = f"this {what} is not a regular file"
+        raise InputError(msg, where=path, hint="give the path of a file")
 
 
 def read_metafile(path: Path | None, host: PluginHost) -> Metafile:

@@ -212,7 +212,8 @@ def _assign_image(image: Image, tensor: TensorMeta, warn: Warn) -> Array:
         height, width, channels = image.pixels.shape
         size = f"{width}x{height} with {channels} channels"
         msg = f"an image of {size} does not fit input {tensor.name!r} ({_described(tensor)})"
-        raise InputError(msg)
+        hint = f"give one with {tensor.channels} channels" if _is_image(tensor) else "give a .npy or .bin file"
+        raise InputError(msg, hint=hint)
     _check_format(image.format, tensor)
     _warn_of_copied_bytes(tensor, warn)
     return assign(pixels, tensor)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,19 +94,30 @@ def command(  # noqa: PLR0913 - one argument per option
     prepare_out_dir(out_dir, cache_dir)
     _set_up_logging(verbose=verbose, debug=debug, build=build)
     ctx.call_on_close(_close_logging)
-    if not silent and sys.stdout.isatty():
-        click.echo("Converting...\r", nl=False)
     request = ConvertRequest(
         model=model, target=target, weights=weights, meta=meta, frontend=frontend, profiling=profiling
     )
-    converted = convert(request, host)
-    written = write(converted.conversion, output, out_dir, host)
+    with _progress("Converting...", silent=silent):
+        converted = convert(request, host)
+        written = write(converted.conversion, output, out_dir, host)
     for warning in converted.warnings:
         _warn(warning)
     if build is not None:
         _keep_parts(converted, build)
     if not silent:
         _report(converted, written)
+
+
+@contextlib.contextmanager
+def _progress(text: str, *, silent: bool) -> Iterator[None]:
+    """Show that something is going on, to a person who watches."""
+    if silent or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def _output_format(host: PluginHost, name: str) -> OutputFormat:
