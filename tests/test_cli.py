@@ -481,7 +481,14 @@ def test_listing_commands_import_nothing_heavy(args: list[str]) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
-def test_ctrl_c_leaves_the_previous_output_intact(model_file: WriteModel, out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "")],
+    ids=["ctrl-c", "terminate"],
+)
+def test_interrupted_conversion_leaves_the_previous_output_intact(
+    model_file: WriteModel, out: Path, tmp_path: Path, number: signal.Signals, code: int, message: str
+) -> None:
     path = model_file(chain(["a"]))
     command = [sys.executable, "-m", "synap_core.cli", "convert", "--model", str(path)]
     command += ["--target", "SL1620", "--out-dir", str(out)]
@@ -500,10 +507,9 @@ def test_ctrl_c_leaves_the_previous_output_intact(model_file: WriteModel, out: P
     assert process.stdout is not None
     assert process.stdout.readline() == "PACKING\n"
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == "Interrupted"
+    assert (process.returncode, err.strip()) == (code, message)
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
     assert [p.name for p in out.iterdir() if p.name.startswith(".synap-")] == []
 

@@ -22,6 +22,7 @@ from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.model_info import render_model_info
 from synap_core.network import Network
+from synap_core.staging import staging_folder
 from synap_core.version import toolkit_version
 from tests.support.litert import Oracle, random_array
 from tests.support.tflite_models import ModelBuilder, chain, counter, dense3, six
@@ -511,6 +512,18 @@ def test_full_disk_ends_in_one_line_and_leaves_the_old_result(
     monkeypatch.undo()
     assert files(out) == {"model.synap"}
     assert (out / "model.synap").read_text() == "old"
+
+
+def test_out_dir_that_cannot_be_written_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr("tempfile.mkdtemp", denied)
+    with (
+        pytest.raises(InputError, match="cannot write to the output folder: Permission denied; choose another folder"),
+        staging_folder(tmp_path),
+    ):
+        pytest.fail("the folder was given out")
 
 
 def test_out_dir_below_a_file_cannot_be_made(tmp_path: Path) -> None:

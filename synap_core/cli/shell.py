@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar, cast
 
 import click
@@ -15,6 +17,7 @@ from synap_core.plugin_policy import PolicyLayer, plugin_policy, split_names
 
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -78,10 +81,25 @@ def load_host(ctx: click.Context) -> PluginHost:
     return PluginHost(plugin_policy(options=layer))
 
 
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let a termination request unwind the stack, so that unfinished files and child processes go."""
+
+    def stop(*_: object) -> None:
+        sys.exit(EXIT_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def run_command(command: click.Command, args: list[str] | None = None, name: str | None = None) -> NoReturn:
     """Run a command and exit with its code; the one place where errors are caught."""
     try:
-        result = command.main(args, prog_name=name, standalone_mode=False)
+        with _terminated_like_interrupted():
+            result = command.main(args, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
