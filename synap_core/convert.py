@@ -81,7 +81,7 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
     check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)
     conversion = _compile(source, selection, assigned, meta, target, host)
-    return Converted(conversion=conversion, warnings=(*meta.warnings, *ineffective_options(meta)))
+    return Converted(conversion=conversion, warnings=(*source.warnings, *meta.warnings, *ineffective_options(meta)))
 
 
 def write(conversion: Conversion, output: OutputFormat, out_dir: Path, host: PluginHost) -> Written:

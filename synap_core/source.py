@@ -118,6 +118,11 @@ class SourceModel(Protocol):
         """One line for each thing that was changed when the model was opened."""
         ...
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """One line for each reason why a part of the model may not work on the device."""
+        ...
+
     def slice(self, part: Slice) -> bytes:
         """Cut a part out as a model file of the source format.
 

@@ -19,6 +19,7 @@ class GraphModel:
     format: str = "tflite"
     layout: str = "nhwc"
     notes: Sequence[str] = field(default_factory=tuple)
+    warnings: Sequence[str] = field(default_factory=tuple)
 
     def slice(self, part: Slice) -> bytes:
         """Name the layers of a part."""

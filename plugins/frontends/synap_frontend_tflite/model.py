@@ -30,6 +30,7 @@ class TfliteModel:
         inputs: Ids of the graph inputs.
         outputs: Ids of the graph outputs.
         notes: What was changed.
+        warnings: None: any part of a model is a model of the same format.
         detection: The detection post-process operator, if there is one.
     """
 
@@ -39,6 +40,7 @@ class TfliteModel:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     detection: OperatorRecord | None = None
 
     @property
