@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synap_core.conversion import Conversion
-from synap_core.delegate_rules import Assignment, assign_delegates
+from synap_core.delegate_rules import assign_delegates
 from synap_core.describe import Describer
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
@@ -37,6 +37,7 @@ class ConvertRequest:
         meta: The metafile.
         frontend: Name of the frontend to use; by default the file tells.
         profiling: Ask for layer-by-layer profiling.
+        branch_split: Keep branches apart that can run in parallel on different delegates.
     """
 
     model: Path
@@ -45,6 +46,7 @@ class ConvertRequest:
     meta: Path | None = None
     frontend: str | None = None
     profiling: bool = False
+    branch_split: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,10 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     assigned = assign_delegates(source, selection.layers, meta, target, host)
     used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
     check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)
-    conversion = _compile(source, selection, assigned, meta, target, host)
+    parts = partition(
+        selection.layers, assigned, selection.inputs, selection.outputs, branch_split=request.branch_split
+    )
+    conversion = _compile(source, selection, parts, meta, target, host)
     return Converted(conversion=conversion, warnings=(*source.warnings, *meta.warnings, *ineffective_options(meta)))
 
 
@@ -162,12 +167,11 @@ def _model_request(request: ConvertRequest, meta: Metafile) -> ModelRequest:
 def _compile(
     source: SourceModel,
     selection: Selection,
-    assigned: Mapping[int, Assignment],
+    parts: Sequence[Part],
     meta: Metafile,
     target: Target,
     host: PluginHost,
 ) -> Conversion:
-    parts = partition(selection.layers, assigned, selection.inputs, selection.outputs)
     if not parts:
         msg = "the model has no operator: there is nothing to convert"
         raise InputError(msg)

@@ -17,6 +17,7 @@ from synap_core.conversion import Conversion
 from synap_core.convert import ConvertRequest, convert
 from synap_core.delegate_rules import Assignment
 from synap_core.errors import InputError
+from synap_core.layer_graph import LayerGraph, reachable
 from synap_core.model_files import open_model
 from synap_core.names import is_operator
 from synap_core.partition import Part, partition
@@ -95,23 +96,90 @@ def layers_of(parts: tuple[Part, ...]) -> list[list[str]]:
     return [[layer.name for layer in part.part.layers] for part in parts]
 
 
-def split(source: GraphModel, delegates: str) -> tuple[Part, ...]:
+def split(source: GraphModel, delegates: str, *, branch_split: bool = True) -> tuple[Part, ...]:
     layers = tuple(layer for layer in source.layers if is_operator(layer))
     assigned = {i: Assignment(name) for i, name in enumerate(delegates.split())}
-    return partition(layers, assigned, source.inputs, source.outputs)
+    return partition(layers, assigned, source.inputs, source.outputs, branch_split=branch_split)
 
 
-def test_branches_on_another_delegate_depend_on_the_trunk_only() -> None:
+@pytest.mark.acceptance("P17", "P18")
+def test_p17_p18_branches_on_different_delegates_do_not_wait_for_each_other() -> None:
     parts = split(six_graph(), "npu npu npu npu gpu gpu")
+    assert layers_of(parts) == [["c1", "c2"], ["c3", "c4"], ["c5", "c6"]]
+    assert [part.part.inputs for part in parts] == [("x",), ("t2",), ("t2",)]
+
+
+@pytest.mark.acceptance("P17")
+def test_p17_without_branch_split_the_trunk_takes_its_branch_along() -> None:
+    parts = split(six_graph(), "npu npu npu npu gpu gpu", branch_split=False)
     assert layers_of(parts) == [["c1", "c2", "c3", "c4"], ["c5", "c6"]]
     assert parts[1].part.inputs == ("t2",)
     assert parts[0].part.outputs == ("t2", "t4")
 
 
+def diamond() -> GraphModel:
+    """conv1 -> relu -> {conv2, sigmoid} -> add."""
+    edges = [("conv1", ["x"], ["a"]), ("relu", ["a"], ["b"]), ("conv2", ["b"], ["c"]), ("sigmoid", ["b"], ["d"])]
+    return graph_model(["x"], [*edges, ("add", ["c", "d"], ["y"])], ["y"])
+
+
+def test_side_branch_joins_neither_what_is_before_nor_what_is_behind() -> None:
+    parts = split(diamond(), "cpu cpu gpu cpu cpu")
+    assert layers_of(parts) == [["conv1", "relu"], ["conv2"], ["sigmoid"], ["add"]]
+    greedy = split(diamond(), "cpu cpu gpu cpu cpu", branch_split=False)
+    assert layers_of(greedy) == [["conv1", "relu", "sigmoid"], ["conv2"], ["add"]]
+
+
+def test_independent_branches_of_one_delegate_stay_together() -> None:
+    source = graph_model(["x", "z"], [("a", ["x"], ["s"]), ("b", ["z"], ["t"]), ("c", ["s", "t"], ["y"])], ["y"])
+    assert layers_of(split(source, "cpu cpu gpu")) == [["a", "b"], ["c"]]
+
+
+@given(cases())
+def test_no_two_subgraphs_of_one_delegate_could_be_merged(case: Case) -> None:
+    parts = partition(case.layers, case.assigned, case.inputs, case.outputs)
+    graph = LayerGraph(case.layers)
+    number = {layer.index: i for i, layer in enumerate(case.layers)}
+    groups = [[number[layer.index] for layer in part.part.layers] for part in parts]
+    before = [reachable([i], graph.predecessors.__getitem__) for i in range(len(graph))]
+    behind = [reachable([i], graph.successors.__getitem__) for i in range(len(graph))]
+
+    def foreign(layers: set[int], delegate: Assignment) -> set[int]:
+        return {i for i in layers if case.assigned[_index(case.layers[i])] != delegate}
+
+    for part, group in zip(parts, groups, strict=True):
+        # Inside a subgraph nobody waits for a foreign layer that another member does not wait for, and the reverse.
+        for sets in (before, behind):
+            assert len({frozenset(foreign(sets[i], part.assignment)) for i in group}) == 1
+    for k, (part, group) in enumerate(zip(parts, groups, strict=True)):
+        for other, members in zip(parts[k + 1 :], groups[k + 1 :], strict=True):
+            if other.assignment == part.assignment:
+                pairs = [(sets[group[0]], sets[members[0]]) for sets in (before, behind)]
+                assert any(foreign(a, part.assignment) != foreign(b, part.assignment) for a, b in pairs)
+
+
+def _index(layer: Layer) -> int:
+    assert layer.index is not None
+    return layer.index
+
+
+@given(cases())
+def test_greedy_growth_is_consistent_too(case: Case) -> None:
+    parts = partition(case.layers, case.assigned, case.inputs, case.outputs, branch_split=False)
+    known = set(case.inputs)
+    for part in parts:
+        assert set(part.part.inputs) <= known
+        known |= set(part.part.outputs)
+    assert set(case.outputs) <= known
+    split_parts = partition(case.layers, case.assigned, case.inputs, case.outputs)
+    assert len(parts) <= len(split_parts)
+
+
 def test_different_options_give_different_subgraphs() -> None:
     layers = tuple(layer for layer in six_graph().layers if is_operator(layer))
     assigned = {i: Assignment("cpu", "num_threads=2" if i < 3 else "") for i in range(6)}
-    assert len(partition(layers, assigned, ("x",), ("t4", "t6"))) == 2
+    parts = partition(layers, assigned, ("x",), ("t4", "t6"), branch_split=False)
+    assert layers_of(parts) == [["c1", "c2", "c3"], ["c4", "c5", "c6"]]
 
 
 def test_boundary_ids_are_sorted_as_text() -> None:
@@ -125,12 +193,30 @@ def test_input_nobody_reads_stays_an_input_of_the_first_subgraph() -> None:
     assert [part.part.inputs for part in parts] == [("unused", "x"), ("t",)]
 
 
-def test_layers_that_share_a_variable_must_stay_together() -> None:
+def streaming() -> GraphModel:
     operators = [("read", [], ["old"]), ("add", ["x", "old"], ["y"]), ("assign", ["y"], [])]
-    source = graph_model(["x"], operators, ["y"], {"read": "v", "assign": "v"})
-    assert len(split(source, "cpu cpu cpu")) == 1
+    return graph_model(["x"], operators, ["y"], {"read": "v", "assign": "v"})
+
+
+def test_layers_that_share_a_variable_stay_together() -> None:
+    assert len(split(streaming(), "cpu cpu cpu")) == 1
+    with pytest.raises(InputError, match="layers 'read' and 'add' work on one variable but run on different delegates"):
+        split(streaming(), "cpu gpu cpu")
     with pytest.raises(InputError, match="layers 'read' and 'assign' share the variable 'v' but run in different"):
-        split(source, "cpu gpu cpu")
+        split(streaming(), "cpu gpu cpu", branch_split=False)
+
+
+def test_variable_keeps_its_layers_in_one_subgraph_even_where_branches_could_part() -> None:
+    operators = [
+        ("read", [], ["old"]),
+        ("far", ["x"], ["f"]),
+        ("add", ["f", "old"], ["y"]),
+        ("assign", ["y"], []),
+        ("peek", ["old"], ["z"]),
+    ]
+    source = graph_model(["x"], operators, ["y", "z"], {"read": "v", "assign": "v"})
+    parts = split(source, "cpu gpu cpu cpu cpu")
+    assert layers_of(parts) == [["far"], ["read", "add", "assign", "peek"]]
 
 
 @pytest.fixture(scope="module")

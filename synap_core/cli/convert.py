@@ -45,6 +45,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--out-dir", type=PATH, required=True, metavar="DIR", help="Folder for the results; made when missing.")
 @click.option("--out-format", default="synap", show_default=True, metavar="FORMAT", help="Format of the results.")
 @click.option("--profiling", is_flag=True, help="Make a model that can be profiled layer by layer.")
+@click.option("--no-branch-split", is_flag=True, help="Make fewer subgraphs, even if parallel branches then wait.")
 @click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file looks like.")
 @click.option("--cache-dir", type=PATH, metavar="DIR", help="Folder for reusable results; by default OUT_DIR/cache.")
 @click.option("--verbose", is_flag=True, help="Log what is done.")
@@ -70,6 +71,7 @@ def command(  # noqa: PLR0913 - one argument per option
     out_dir: Path,
     out_format: str,
     profiling: bool,
+    no_branch_split: bool,
     frontend: str | None,
     cache_dir: Path | None,
     verbose: bool,
@@ -95,7 +97,13 @@ def command(  # noqa: PLR0913 - one argument per option
     _set_up_logging(verbose=verbose, debug=debug, build=build)
     ctx.call_on_close(_close_logging)
     request = ConvertRequest(
-        model=model, target=target, weights=weights, meta=meta, frontend=frontend, profiling=profiling
+        model=model,
+        target=target,
+        weights=weights,
+        meta=meta,
+        frontend=frontend,
+        profiling=profiling,
+        branch_split=not no_branch_split,
     )
     with _progress("Converting...", silent=silent):
         converted = convert(request, host)
