@@ -436,15 +436,15 @@ def test_info_shows_the_wiring_of_a_bundle(synap: Synap, converted: Callable[...
     result = synap("info", bundle)
     assert (result.code, result.err) == (0, "")
     for text in (
-        "Subgraph 1: 1/subgraph_1.tflite",
+        "Subgraph 2: 2/subgraph_2.tflite",
         "'tflite gpu=0 num_threads=1'",
         "subgraph 0 output",
         "mean 3, scale 2",
     ):
         assert text in result.out
     data = json.loads(synap("info", bundle, "--json").out)
-    assert data["subgraphs"][1]["inputs"][0]["source"]["subgraph"] == 0
-    assert [layer["type"] for layer in data["subgraphs"][1]["layers"]] == ["Input", "ABS"]
+    assert data["subgraphs"][2]["inputs"][0]["source"] == {"subgraph": 0, "out": 1}
+    assert [layer["type"] for layer in data["subgraphs"][2]["layers"]] == ["Input", "ABS"]
 
 
 @pytest.mark.parametrize("args", [["info", "nowhere"], ["info", "."], ["info", __file__]])
