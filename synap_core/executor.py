@@ -1,9 +1,12 @@
-"""Execute a bundle in this process: load each subgraph with its runtime, then run them in order."""
+"""Execute a bundle in this process: load each subgraph with its runtime, then run them as their inputs get ready."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,9 +16,25 @@ from synap_core.errors import InputError, ModelExecutionError
 from synap_core.format_string import FormatString
 from synap_core.host import PluginHost
 from synap_core.payloads import Executable, Runtime, RuntimeModel
+from synap_core.scheduler import run_steps
 from synap_core.tensors import TensorMeta, format_shape
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The result of one run.
+
+    Attributes:
+        outputs: Raw items of each model output.
+        milliseconds: Wall time of the whole run.
+        subgraph_milliseconds: Wall time of each subgraph, waiting for its inputs not included.
+    """
+
+    outputs: tuple[np.ndarray, ...]
+    milliseconds: float
+    subgraph_milliseconds: tuple[float, ...]
 
 
 class Executor:
@@ -32,8 +51,10 @@ class Executor:
 
     def __init__(self, bundle: Bundle, host: PluginHost, progress: Progress = lambda _: None) -> None:
         self._bundle = bundle
-        self._progress = progress
         self._host = host
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._running: list[str] = []
         self._executables: list[Executable] = []
         self._runtimes: list[Runtime] = []
         for subgraph in bundle.subgraphs:
@@ -57,35 +78,58 @@ class Executor:
         pairs = zip(self._bundle.subgraphs, self._executables, strict=True)
         return [f"{subgraph.model_name}: {note}" for subgraph, executable in pairs for note in executable.notes]
 
-    def run(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+    def run(self, inputs: Sequence[np.ndarray]) -> RunResult:
         """Run once.
+
+        Each subgraph starts when its inputs are there, at most ``parallel_limit`` at a time.
 
         Args:
             inputs: Raw items of each model input.
-
-        Returns:
-            Raw items of each model output, and the milliseconds it took.
         """
+        bundle = self._bundle
         start = time.perf_counter()
         produced: dict[int, Sequence[np.ndarray]] = {}
-        for index in self._bundle.order:
-            subgraph = self._bundle.subgraphs[index]
+        times: dict[int, float] = {}
+
+        def step(index: int) -> None:
+            subgraph = bundle.subgraphs[index]
+            begin = time.perf_counter()
             # Both ends of a connection have the same bytes; the reading end says what they mean.
             arrays = [
                 _view((inputs if producer < 0 else produced[producer])[k], tensor)
                 for (producer, k), tensor in zip(subgraph.inputs, subgraph.meta.inputs, strict=True)
             ]
-            self._progress(f"running {subgraph.model_name}")
-            with self._host.boundary(self._runtimes[index]):
-                produced[index] = self._executables[index].run(arrays)
-            _check_outputs(produced[index], subgraph.meta.outputs, subgraph.model_name)
-        outputs = [produced[subgraph][k] for subgraph, k in self._bundle.outputs]
-        return outputs, 1000 * (time.perf_counter() - start)
+            produced[index] = self._run_subgraph(index, arrays)
+            times[index] = 1000 * (time.perf_counter() - begin)
+
+        dependencies = [frozenset(ref[0] for ref in subgraph.inputs if ref[0] >= 0) for subgraph in bundle.subgraphs]
+        run_steps(bundle.order, dependencies, bundle.parallel_limit, step)
+        outputs = tuple(produced[subgraph][k] for subgraph, k in bundle.outputs)
+        elapsed = 1000 * (time.perf_counter() - start)
+        return RunResult(outputs, elapsed, tuple(times[index] for index in range(len(bundle.subgraphs))))
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""
         for executable in self._executables:
             executable.reset()
+
+    def _run_subgraph(self, index: int, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        subgraph = self._bundle.subgraphs[index]
+        with self._announced(subgraph.model_name), self._host.boundary(self._runtimes[index]):
+            outputs = self._executables[index].run(inputs)
+        _check_outputs(outputs, subgraph.meta.outputs, subgraph.model_name)
+        return outputs
+
+    @contextlib.contextmanager
+    def _announced(self, name: str) -> Iterator[None]:
+        with self._lock:
+            self._running.append(name)
+            self._progress(f"running {', '.join(self._running)}")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.remove(name)
 
 
 def _view(array: np.ndarray, tensor: TensorMeta) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,25 +12,12 @@ import numpy as np
 from synap_core.assign import quantize_real, raw_dtype
 from synap_core.bundle_reader import Bundle, load_bundle
 from synap_core.errors import InputError
-from synap_core.executor import Executor
+from synap_core.executor import Executor, RunResult
 from synap_core.host import PluginHost
 from synap_core.sandbox import Sandbox
 from synap_core.tensors import TensorMeta, format_shape
 
 DEFAULT_TIMEOUT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The result of a prediction.
-
-    Attributes:
-        outputs: Raw items of each output, in the model's order.
-        milliseconds: Time the subgraphs took on this host; says nothing about the device.
-    """
-
-    outputs: tuple[np.ndarray, ...]
-    milliseconds: float
 
 
 class Network:
@@ -85,11 +71,10 @@ class Network:
         """
         return self.predict_timed(inputs).outputs
 
-    def predict_timed(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> Prediction:
-        """Run once, and tell how long the subgraphs took; see `predict`."""
+    def predict_timed(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> RunResult:
+        """Run once, and tell how long it took on this host, which says nothing about the device; see `predict`."""
         arrays = [_raw(array, tensor) for array, tensor in zip(self._ordered(inputs), self.inputs, strict=True)]
-        outputs, milliseconds = self._engine.run(arrays)
-        return Prediction(tuple(outputs), milliseconds)
+        return self._engine.run(arrays)
 
     def reset(self) -> None:
         """Forget the state that earlier predictions left in variables."""

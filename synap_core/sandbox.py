@@ -13,13 +13,14 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from synap_core import errors
 from synap_core.channel import ChannelClosedError, Message, receive, send
 from synap_core.errors import ModelExecutionError, SynapError, one_line
+from synap_core.executor import RunResult
 from synap_core.plugin_policy import PluginPolicy
 
 # The child sees the modules that this process sees, and none from its working folder (-P).
@@ -73,14 +74,15 @@ class Sandbox:
             raise
         self.notes = cast("list[str]", reply.values["notes"])
 
-    def run(self, inputs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+    def run(self, inputs: Sequence[np.ndarray]) -> RunResult:
         """Run once; see `Executor.run`.
 
         Raises:
             ModelExecutionError: A runtime failed, crashed or hung.
         """
         reply = self._ask(Message("run", {}, tuple(inputs)))
-        return list(reply.arrays), cast("float", reply.values["milliseconds"])
+        values = cast("dict[str, Any]", reply.values)
+        return RunResult(reply.arrays, values["milliseconds"], tuple(values["subgraphs"]))
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""

@@ -63,8 +63,9 @@ class _Server:
         if request.kind == "reset":
             self._executor.reset()
             return Message("done")
-        outputs, milliseconds = self._executor.run(request.arrays)
-        return Message("outputs", {"milliseconds": milliseconds}, tuple(outputs))
+        result = self._executor.run(request.arrays)
+        times = {"milliseconds": result.milliseconds, "subgraphs": result.subgraph_milliseconds}
+        return Message("outputs", times, result.outputs)
 
     def _load(self, values: dict[str, object], arrays: Sequence[np.ndarray]) -> Message:
         layers = cast("list[dict[str, object]]", values["policy"])

@@ -361,9 +361,14 @@ def test_json_result_has_values_and_timings(
     data = json.loads(result.out)
     assert data["outputs"][0]["values"] == np.abs(x).ravel().tolist()
     assert [output["name"] for output in data["outputs"]] == ["c4", "c6"]
-    assert len(data["times_ms"]) == 2
+    assert (len(data["times_ms"]), len(data["subgraph_times_ms"])) == (2, 1)
     assert set(data["timings_ms"]) == {"init", "min", "median", "max", "stddev", "mean"}
     assert "not those of a device" in data["notice"]
+
+
+def test_times_of_several_subgraphs_are_shown(synap: Synap, converted: Callable[..., Path]) -> None:
+    bundle = converted(six(), "delegate: {'*': cpu, c5...: cpu num_threads=1}")
+    assert "Subgraph times (ms), last prediction:  0: " in synap("run", "-m", bundle, "zero").out
 
 
 @pytest.mark.parametrize("token", ["zero", "random", "value:7"])

@@ -29,17 +29,19 @@ HOST_NOTICE = "executed on this host; times are not those of a device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """What a run gave.
+class Measured:
+    """What the predictions gave.
 
     Attributes:
         outputs: Raw items of each output, of the last prediction.
         times_ms: Milliseconds of each prediction.
+        subgraph_times_ms: Milliseconds of each subgraph, of the last prediction.
         init_ms: Milliseconds it took to load the model.
     """
 
     outputs: tuple[np.ndarray, ...]
     times_ms: tuple[float, ...]
+    subgraph_times_ms: tuple[float, ...]
     init_ms: float
 
     def timings(self) -> dict[str, float]:
@@ -133,14 +135,19 @@ def _about(tensor: TensorMeta) -> str:
     return f"{one_line(tensor.name)} {format_shape(tensor.shape)} {tensor.dtype}"
 
 
-def _predict(network: Network, arrays: Sequence[np.ndarray], repeat: int, init_ms: float, *, quiet: bool) -> RunResult:
+def _predict(network: Network, arrays: Sequence[np.ndarray], repeat: int, init_ms: float, *, quiet: bool) -> Measured:
     times = []
     for number in range(repeat):
         prediction = network.predict_timed(arrays)
         times.append(prediction.milliseconds)
         if not quiet:
             click.echo(f"Predict #{number}: {prediction.milliseconds:.2f} ms")
-    return RunResult(outputs=prediction.outputs, times_ms=tuple(times), init_ms=init_ms)
+    return Measured(
+        outputs=prediction.outputs,
+        times_ms=tuple(times),
+        subgraph_times_ms=prediction.subgraph_milliseconds,
+        init_ms=init_ms,
+    )
 
 
 def _classes(outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta], model: Path) -> list[tuple[int, float, str]]:
@@ -152,12 +159,15 @@ def _classes(outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta], model
     return [(index, score, labels[index] if 0 <= index < len(labels) else "") for index, score in best]
 
 
-def _show(result: RunResult, classes: Sequence[tuple[int, float, str]]) -> None:
+def _show(result: Measured, classes: Sequence[tuple[int, float, str]]) -> None:
     if classes:
         print_table(
             ("Class", "Confidence", "Description"),
             [(str(index), f"{score:.4f}", label) for index, score, label in classes],
         )
+    if len(result.subgraph_times_ms) > 1:
+        parts = "  ".join(f"{k}: {value:.2f}" for k, value in enumerate(result.subgraph_times_ms))
+        click.echo(f"Subgraph times (ms), last prediction:  {parts}")
     timings = "  ".join(f"{name}: {value:.2f}" for name, value in result.timings().items())
     click.echo(f"Inference timings (ms):  {timings}")
 
@@ -166,7 +176,7 @@ def _as_json(
     model: Path,
     network: Network,
     inputs: Sequence[str],
-    result: RunResult,
+    result: Measured,
     classes: Sequence[tuple[int, float, str]],
 ) -> dict[str, object]:
     tokens = [inputs[min(k, len(inputs) - 1)] for k in range(len(network.inputs))]
@@ -181,6 +191,7 @@ def _as_json(
         ],
         "top5": [{"class_index": i, "confidence": score, "label": label} for i, score, label in classes],
         "times_ms": list(result.times_ms),
+        "subgraph_times_ms": list(result.subgraph_times_ms),
         "timings_ms": result.timings(),
     }
 
