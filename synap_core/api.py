@@ -12,6 +12,7 @@ from synap_core.errors import InputError, ModelExecutionError, PluginError, Syna
 from synap_core.format_string import FormatString
 from synap_core.hooks import hookimpl
 from synap_core.model_info import render_model_info
+from synap_core.native import native_delegate
 from synap_core.payloads import (
     Artifact,
     Command,
@@ -58,6 +59,7 @@ __all__ = [
     "TensorInfo",
     "TensorMeta",
     "hookimpl",
+    "native_delegate",
     "pack_bundle",
     "render_model_info",
 ]

@@ -87,7 +87,9 @@ def _check_installed(name: str, target: Target, host: PluginHost, where: str) ->
         role = " (the default of this target)" if name == target.delegates[0] else ""
         hint = error.hint
         if available:
-            hint = f"to run on another one, write 'delegate: {available[0]}' in a metafile and give it with --meta"
+            *others, last = available
+            choice = f"'delegate: {last}'{''.join(f' (or {other})' for other in others)}"
+            hint = f"to run on another one, write {choice} in a metafile and give it with --meta"
             hint = f"{error.hint}; {hint}" if "is not available" in error.message else hint
         msg = f"{target.name}: {error.message}{role}"
         raise type(error)(msg, where=where or None, hint=hint) from error

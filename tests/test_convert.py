@@ -75,17 +75,22 @@ def test_e12_e13_default_is_the_first_delegate_of_the_target(
     assert meta_json(conversion)["delegate"] == "tflite gpu=0 "
 
 
-def test_options_of_the_delegate_reach_the_runtime(run: Callable[..., Converted], rng: np.random.Generator) -> None:
-    conversion = run(dense3(rng), "delegate: cpu num_threads=4", "VS680").conversion
-    assert meta_json(conversion)["delegate"] == "tflite gpu=0 num_threads=4"
+@pytest.mark.acceptance("E10")
+@pytest.mark.parametrize(("delegate", "text"), [("cpu", "tflite gpu=0"), ("gpu", "tflite gpu=1")])
+def test_e10_options_of_the_delegate_reach_the_runtime(
+    run: Callable[..., Converted], rng: np.random.Generator, delegate: str, text: str
+) -> None:
+    conversion = run(dense3(rng), f"delegate: {delegate} num_threads=2", "VS680").conversion
+    assert meta_json(conversion)["delegate"] == f"{text} num_threads=2"
 
 
-@pytest.mark.acceptance("E4")
-def test_e4_three_subgraphs_in_a_row_equal_the_model(
+@pytest.mark.acceptance("E1", "E2", "E3", "E4")
+def test_e1_to_e4_three_subgraphs_in_a_row_equal_the_model(
     run: Callable[..., Converted], host: PluginHost, rng: np.random.Generator
 ) -> None:
     content = dense3(rng)
-    conversion = run(content, "delegate: {'*': cpu, '1': cpu num_threads=1}", "VS680").conversion
+    conversion = run(content, "delegate: {'*': cpu, '1': gpu}", "VS680").conversion
+    assert conversion.delegates == ("cpu", "gpu", "cpu")
     bundle = json.loads(zipfile.ZipFile(io.BytesIO(pack_bundle(conversion))).read("bundle.json"))
     assert [entry["inputs"] for entry in bundle["graph"]] == [[{"subgraph": k - 1, "out": 0}] for k in range(3)]
     for index in range(3):
@@ -115,7 +120,8 @@ def test_target_whose_default_is_not_installed_says_what_to_type(
     run: Callable[..., Converted], rng: np.random.Generator
 ) -> None:
     content = dense3(rng)
-    with pytest.raises(InputError, match="VS680: delegate 'npu' is not installed.*write 'delegate: cpu' in a metafile"):
+    match = "VS680: delegate 'npu' is not installed.*write 'delegate: cpu' .or gpu. in a metafile"
+    with pytest.raises(InputError, match=match):
         run(content, "", "VS680")
     assert run(content, "delegate: cpu", "VS680").conversion.delegates == ("cpu",)
 

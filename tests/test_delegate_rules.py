@@ -22,7 +22,7 @@ FULL = Target(name="SOC", summary="", delegates=("npu", "gpu", "cpu"))
 
 @pytest.fixture(scope="module")
 def full_host() -> PluginHost:
-    return host_with(stand_in_delegate("npu"), stand_in_delegate("gpu"))
+    return host_with(stand_in_delegate("npu"))
 
 
 def assigned(host: PluginHost, folder: Path, text: str, source: GraphModel | None = None) -> list[str]:
@@ -109,8 +109,8 @@ def test_missing_default_delegate_says_what_to_type(host: PluginHost) -> None:
     source = six_graph()
     layers = [layer for layer in source.layers if is_operator(layer)]
     match = (
-        r"SOC: delegate 'npu' is not installed; installed: cpu \(the default of this target\); "
-        "to run on another one, write 'delegate: cpu' in a metafile and give it with --meta"
+        r"SOC: delegate 'npu' is not installed; installed: gpu, cpu \(the default of this target\); "
+        r"to run on another one, write 'delegate: cpu' \(or gpu\) in a metafile and give it with --meta"
     )
     with pytest.raises(InputError, match=match):
         assign_delegates(source, layers, default_metafile(), FULL, host)

@@ -140,6 +140,15 @@ def test_options_without_effect_are_noted(bundle: Callable[..., bytes], host: Pl
         )
 
 
+def test_gpu_subgraph_runs_on_the_cores_of_the_host_and_says_so(
+    bundle: Callable[..., bytes], host: PluginHost, isolate: bool
+) -> None:
+    with Network(bundle(six(), "delegate: gpu"), host=host, isolate=isolate) as network:
+        (note,) = network.notes
+        assert "there is no GPU delegate on the host" in note
+        np.testing.assert_array_equal(network.predict([X])[0], np.abs(X))
+
+
 def with_model(content: bytes, model: bytes) -> bytes:
     """Put another model into a bundle of one subgraph."""
     stream = io.BytesIO()

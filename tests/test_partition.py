@@ -223,7 +223,7 @@ def test_variable_keeps_its_layers_in_one_subgraph_even_where_branches_could_par
 def mobilenet(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Conversion]:
     """MobileNetV2 cut at a 112x112x96 input and a 56x56x144 output: operators 4 and 5 npu, 10 gpu, the rest cpu."""
     model = zoo / "models/classification/tf2_mobilenet_v2_1.0_224_ptq.tflite"
-    host = host_with(stand_in_delegate("npu"), stand_in_delegate("gpu"))
+    host = host_with(stand_in_delegate("npu"))
 
     def run() -> Conversion:
         source = open_model(host, ModelRequest(path=model))

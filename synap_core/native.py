@@ -1,0 +1,39 @@
+"""Delegates that run layers in the source model's own format, by an engine the on-board runtime has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from synap_core.payloads import Artifact, Delegate, Subgraph, Support, Target
+from synap_core.source import Layer, SourceModel
+
+
+def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> Delegate:
+    """Make a delegate that cuts its subgraphs out as they are.
+
+    Args:
+        name: The metafile's word for it.
+        summary: One line for listings.
+        runtimes: For each source format, the runtime's name and the options that make it use this engine.
+    """
+
+    def support(_layer: Layer, source: SourceModel, _target: Target) -> Support:
+        if source.format in runtimes:
+            return Support(ok=True, engine=name)
+        return Support(ok=False, reason=f"it runs the formats {', '.join(sorted(runtimes))}, not {source.format}")
+
+    def compile_subgraph(subgraph: Subgraph) -> Artifact:
+        native = subgraph.source.format
+        return Artifact(
+            model_file=f"{subgraph.name}.{native}",
+            meta_file=f"{subgraph.name}.json",
+            model=subgraph.source.slice(subgraph.part),
+            inputs=subgraph.inputs,
+            outputs=subgraph.outputs,
+            # Without options one trailing blank remains, as the official toolkit writes it.
+            delegate=f"{runtimes[native]} {subgraph.options}",
+        )
+
+    return Delegate(
+        name=name, summary=summary, formats=frozenset(runtimes), support=support, compile=compile_subgraph
+    )
