@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synap_core.bundle_reader import Bundle, BundleSubgraph, load_bundle
-from synap_core.errors import SynapError
+from synap_core.drawing import draw_bundle
+from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.model_files import open_model
 from synap_core.source import ModelRequest, SourceModel
@@ -67,9 +68,26 @@ def _subgraph(index: int, subgraph: BundleSubgraph, host: PluginHost) -> Json:
     }
     try:
         data["layers"] = layers(_open_member(subgraph, host))
-    except SynapError as error:
+    except InputError as error:
         data |= {"layers": None, "layers_missing": str(error)}
     return data
+
+
+def draw_file(path: Path, host: PluginHost) -> str:
+    """Draw a bundle in the DOT language of Graphviz.
+
+    Raises:
+        InputError: It is not a bundle, or damaged.
+    """
+    bundle = load_bundle(path)
+    return draw_bundle(bundle, [_open_or_none(subgraph, host) for subgraph in bundle.subgraphs])
+
+
+def _open_or_none(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel | None:
+    try:
+        return _open_member(subgraph, host)
+    except InputError:
+        return None
 
 
 def _open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:

@@ -20,14 +20,18 @@ Json = dict[str, Any]  # what the inspection gives, as it would come out of a JS
 @click.command("info", cls=Command, context_settings=HELP_OPTIONS)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--dot", "as_dot", is_flag=True, help="Draw a bundle: print a graph for Graphviz (dot -Tsvg).")
 @plugin_options
 @click.pass_context
-def command(ctx: click.Context, *, file: Path, as_json: bool) -> None:
+def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> None:
     """Show what is in a bundle or a model: tensors, layers with names and indices, delegates, sizes."""
     from synap_core.convert import check_file
-    from synap_core.inspection import inspect_file
+    from synap_core.inspection import draw_file, inspect_file
 
     check_file(file, "input")
+    if as_dot:
+        click.echo(draw_file(file, load_host(ctx)), nl=False)
+        return
     data = cast("Json", inspect_file(file, load_host(ctx)))
     if as_json:
         click.echo(json.dumps(data, indent=2))
