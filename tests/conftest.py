@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synap_core.cli.main import main
 from synap_core.host import PluginHost
+from tests.support.cli import Result, Synap
 from tests.support.tflite_models import dense3
 
 ROOT = Path(__file__).parents[1]
@@ -74,3 +76,37 @@ def dense3_file(model_file: Callable[..., Path], rng: np.random.Generator) -> Pa
 def zoo() -> Path:
     """Folder of the model zoo."""
     return zoo_root()
+
+
+@pytest.fixture
+def synap(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command in this process."""
+
+    def run(*args: object, entry: Callable[[list[str]], object] = main) -> Result:
+        with pytest.raises(SystemExit) as stop:
+            entry([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        return Result(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def converted(synap: Synap, out: Path, model_file: Callable[..., Path]) -> Callable[..., Path]:
+    """Convert the content of a model and return the bundle's path."""
+
+    def call(content: bytes, meta: str = "delegate: cpu") -> Path:
+        path = out.parent / "meta.yaml"
+        path.write_text(meta)
+        result = synap(
+            "convert", "--model", model_file(content), "--meta", path, "--target", "SL1620", "--out-dir", out
+        )
+        assert result.code == 0, result.err
+        return out / "model.synap"
+
+    return call

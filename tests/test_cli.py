@@ -10,81 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from synap_core.cli.main import main, main_convert
+from synap_core.cli.main import main_convert
 from synap_core.version import toolkit_version
-from tests.support.litert import Oracle
+from tests.support.cli import Result, Synap
 from tests.support.tflite_models import (
-    ModelBuilder,
     chain,
     counter,
-    crashes_while_running,
-    never_ends,
-    schema,
     six,
 )
 
 WriteModel = Callable[..., Path]
 TARGETS = ("DVF120", "GENERIC", "SL1620", "SL1640", "SL1680", "VS640", "VS680")
-
-
-@dataclass
-class Result:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The only line on standard error."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("Error: ")
-        return line
-
-
-@pytest.fixture
-def synap(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run a command in this process."""
-
-    def run(*args: object, entry: Callable[[list[str]], object] = main) -> Result:
-        with pytest.raises(SystemExit) as stop:
-            entry([str(arg) for arg in args])
-        captured = capfd.readouterr()
-        return Result(int(stop.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-Synap = Callable[..., Result]
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def converted(synap: Synap, out: Path, model_file: WriteModel) -> Callable[..., Path]:
-    """Convert the content of a model and return the bundle's path."""
-
-    def call(content: bytes, meta: str = "delegate: cpu") -> Path:
-        path = out.parent / "meta.yaml"
-        path.write_text(meta)
-        result = synap(
-            "convert", "--model", model_file(content), "--meta", path, "--target", "SL1620", "--out-dir", out
-        )
-        assert result.code == 0, result.err
-        return out / "model.synap"
-
-    return call
 
 
 @pytest.mark.acceptance("C1", "C2", "E5")
@@ -316,115 +256,6 @@ def test_schema_is_json_and_allows_what_the_manual_shows(synap: Synap) -> None:
     assert {"delegate", "inputs", "outputs", "quantization", "security"} <= set(schema_data["properties"])
 
 
-def save_image(path: Path, rng: np.random.Generator, size: int = 4) -> np.ndarray:
-    pixels = rng.integers(0, 256, size=(size, size, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return pixels
-
-
-def image_model() -> bytes:
-    """The mean of each channel of a 4x4 image, uint8."""
-    builder = ModelBuilder()
-    x = builder.tensor("image", [1, 4, 4, 3], "uint8", scale=1 / 255)
-    y = builder.tensor("means", [1, 3], "uint8", scale=1 / 255)
-    axes = builder.constant("axes", np.array([1, 2], np.int32))
-    builder.operator("MEAN", [x, axes], [y], schema.ReducerOptionsT())
-    return builder.finish([x], [y])
-
-
-def test_image_goes_in_and_classes_come_out(
-    synap: Synap, converted: Callable[..., Path], tmp_path: Path, rng: np.random.Generator
-) -> None:
-    bundle = converted(image_model())
-    (bundle.parent / "info.json").write_text('{"labels": ["red", "green", "blue"]}')
-    pixels = save_image(tmp_path / "x.png", rng)
-    result = synap("run", "-m", bundle, tmp_path / "x.png", "--top5", "--save-outputs", tmp_path / "o.npz", "-r", "3")
-    assert (result.code, result.err) == (0, "")
-    expected = Oracle(image_model())([pixels[None]])[0]
-    saved = np.load(tmp_path / "o.npz")
-    assert list(saved) == ["means"]
-    np.testing.assert_array_equal(saved["means"], expected)
-    best = int(np.argmax(expected))
-    lines = result.out.splitlines()
-    assert "Output 0: means 1x3 uint8" in lines
-    assert sum(line.startswith("Predict #") for line in lines) == 3
-    header = lines.index(next(line for line in lines if line.startswith("Class")))
-    assert lines[header + 1].split() == [str(best), f"{expected[0, best] / 255:.4f}", ["red", "green", "blue"][best]]
-
-
-def test_json_result_has_values_and_timings(
-    synap: Synap, converted: Callable[..., Path], rng: np.random.Generator, tmp_path: Path
-) -> None:
-    x = rng.normal(size=(1, 4)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    result = synap("run", "-m", converted(six()), tmp_path / "x.npy", "--json", "-r", "2")
-    data = json.loads(result.out)
-    assert data["outputs"][0]["values"] == np.abs(x).ravel().tolist()
-    assert [output["name"] for output in data["outputs"]] == ["c4", "c6"]
-    assert (len(data["times_ms"]), len(data["subgraph_times_ms"])) == (2, 1)
-    assert set(data["timings_ms"]) == {"init", "min", "median", "max", "stddev", "mean"}
-    assert "not those of a device" in data["notice"]
-
-
-def test_times_of_several_subgraphs_are_shown(synap: Synap, converted: Callable[..., Path]) -> None:
-    bundle = converted(six(), "delegate: {'*': cpu, c5...: cpu num_threads=1}")
-    assert "Subgraph times (ms), last prediction:  0: " in synap("run", "-m", bundle, "zero").out
-
-
-@pytest.mark.parametrize("token", ["zero", "random", "value:7"])
-def test_inputs_without_a_file(synap: Synap, converted: Callable[..., Path], token: str) -> None:
-    result = synap("run", "-m", converted(chain(["a"])), token)
-    assert (result.code, result.err) == (0, "")
-
-
-def test_two_outputs_of_one_name_are_saved_with_a_number(
-    synap: Synap, converted: Callable[..., Path], tmp_path: Path
-) -> None:
-    builder = ModelBuilder()
-    x = builder.tensor("x", [1, 2])
-    first, second = builder.tensor("file", [1, 2]), builder.tensor("file", [1, 2])
-    builder.operator("ABS", [x], [first])
-    builder.operator("NEG", [x], [second])
-    bundle = converted(builder.finish([x], [first, second]))
-    assert synap("run", "-m", bundle, "zero", "--save-outputs", tmp_path / "o.npz").code == 0
-    assert list(np.load(tmp_path / "o.npz")) == ["file", "file#1"]
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["nowhere.png"], "nowhere.png"),
-        ([], "0 inputs were given, the model has 1: 'x' 1x4 float32"),
-        (["zero", "zero"], "2 inputs were given, the model has 1: 'x' 1x4 float32"),
-        (["zero", "--top5"], "--top5 needs a model with one output; this one has 2"),
-        (["zero", "--save-outputs", "/nowhere/o.npz"], "cannot save the outputs: No such file or directory"),
-    ],
-)
-def test_wrong_run_ends_in_one_line(
-    synap: Synap, converted: Callable[..., Path], args: list[str], message: str
-) -> None:
-    result = synap("run", "-m", converted(six()), *args)
-    assert result.code == 1
-    assert message in result.error
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [(crashes_while_running, "the runtime crashed (SIGSEGV) while running"), (never_ends, "no answer within 1 s")],
-)
-def test_model_that_kills_or_hangs_its_runtime_ends_in_one_line(
-    synap: Synap, converted: Callable[..., Path], model: Callable[[], bytes], message: str
-) -> None:
-    result = synap("run", "-m", converted(model()), "zero", "--timeout", "1")
-    assert result.code == 1
-    assert message in result.error
-
-
-def test_bundle_that_is_none(synap: Synap, dense3_file: Path, tmp_path: Path) -> None:
-    assert "does not begin like a ZIP archive" in synap("run", "-m", dense3_file, "zero").error
-    assert "file not found" in synap("run", "-m", tmp_path / "nowhere.synap", "zero").error
-
-
 def test_info_shows_a_model(synap: Synap, model_file: WriteModel) -> None:
     path = model_file(counter())
     result = synap("info", path)
@@ -519,17 +350,23 @@ def test_interrupted_conversion_leaves_the_previous_output_intact(
     assert [p.name for p in out.iterdir() if p.name.startswith(".synap-")] == []
 
 
-@pytest.mark.zoo
-def test_real_photo_gives_what_litert_gives(synap: Synap, zoo: Path, out: Path, tmp_path: Path) -> None:
-    model = zoo / "models/classification/mobilenet_v1_0.25_128_quant.tflite"
-    assert synap("convert", "--model", model, "--target", "SL1620", "--out-dir", out).code == 0
-    photo = zoo / "images/photos/cat.jpg"
-    result = synap("run", "-m", out / "model.synap", photo, "--top5", "--save-outputs", tmp_path / "o.npz", "--json")
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_completion_script_names_the_program(synap: Synap, shell: str) -> None:
+    result = synap("completion", shell)
     assert result.code == 0
-    from synap_core.imaging import decode_image, fit
+    assert "_SYNAP_COMPLETE" in result.out
 
-    pixels, _ = fit(decode_image(photo), 128, 128)
-    expected = Oracle(model)([pixels[None]])[0]
-    np.testing.assert_array_equal(np.load(tmp_path / "o.npz")["MobilenetV1/Predictions/Reshape_1"], expected)
-    best = json.loads(result.out)["top5"][0]
-    assert expected[0, best["class_index"]] == expected.max()
+
+def test_completion_completes_commands_and_options() -> None:
+    def complete(words: str) -> set[str]:
+        environment = os.environ | {
+            "_SYNAP_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        command = [sys.executable, "-m", "synap_core.cli"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return {line.partition(",")[2] for line in result.stdout.splitlines()}
+
+    assert complete("synap co") == {"completion", "convert"}
+    assert "--target" in complete("synap convert --ta")

@@ -10,6 +10,7 @@ import click
 from synap_core.cli.shell import HELP_OPTIONS, load_host, plugin_options, run_command
 
 BUILT_IN = {
+    "completion": "Print a script for shell completion.",
     "convert": "Convert and compile a model.",
     "help": "Show help.",
     "info": "Show what is in a bundle or a model.",

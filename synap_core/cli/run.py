@@ -3,84 +3,95 @@
 from __future__ import annotations
 
 import json
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from synap_core.cli.run_report import HOST_NOTICE, Class, Measured, about, as_json, show, token_of
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
-from synap_core.cli.tables import print_table
 from synap_core.errors import InputError, one_line
-from synap_core.tensors import TensorMeta, format_shape
+from synap_core.tensors import TensorMeta
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from synap_core.host import PluginHost
     from synap_core.network import Network
 
 PATH = click.Path(path_type=Path)
 TOP_COUNT = 5
-MAX_JSON_ITEMS = 10_000
-HOST_NOTICE = "executed on this host; times are not those of a device"
+DEFAULT_MODELS = (("model.synap", None), ("model.nb", "model.json"))
+"""Models, and their metadata, that are looked for in the working folder."""
+
+DEVICE_FLAGS = ("--cma", "--noflush", "--lock")
+DEVICE_OPTIONS = ("--secure", "--allocator", "--profiling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What the predictions gave.
+class Repetition:
+    """How often to do what.
 
     Attributes:
-        outputs: Raw items of each output, of the last prediction.
-        times_ms: Milliseconds of each prediction.
-        subgraph_times_ms: Milliseconds of each subgraph, of the last prediction.
-        init_ms: Milliseconds it took to load the model.
+        predictions: Predictions each time the model is loaded.
+        loads: Times the model is loaded.
+        period_s: Seconds from one prediction to the next at the least.
     """
 
-    outputs: tuple[np.ndarray, ...]
-    times_ms: tuple[float, ...]
-    subgraph_times_ms: tuple[float, ...]
-    init_ms: float
+    predictions: int
+    loads: int
+    period_s: float
 
-    def timings(self) -> dict[str, float]:
-        """Statistics of the times, as the device program prints them."""
-        ordered = sorted(self.times_ms)
-        return {
-            "init": self.init_ms,
-            "min": ordered[0],
-            "median": ordered[len(ordered) // 2],
-            "max": ordered[-1],
-            "stddev": statistics.pstdev(ordered),
-            "mean": statistics.fmean(ordered),
-        }
+
+def device_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Accept the options of the device program that mean nothing on a host."""
+    for name in DEVICE_FLAGS:
+        function = click.option(name, is_flag=True, hidden=True)(function)
+    for name in DEVICE_OPTIONS:
+        function = click.option(name, hidden=True)(function)
+    return function
 
 
 @click.command("run", cls=Command, context_settings=HELP_OPTIONS)
-@click.option("-m", "--model", type=PATH, required=True, metavar="FILE", help="The bundle (model.synap).")
+@click.option("-m", "--model", type=PATH, metavar="FILE", help="The bundle; by default model.synap in this folder.")
+@click.option("--nb", type=PATH, hidden=True, help="Deprecated name of --model.")
 @click.option("--meta", type=PATH, metavar="FILE", help="Metadata of a single model that is not a bundle.")
 @click.option("-r", "repeat", type=click.IntRange(1), default=1, show_default=True, help="Predictions to make.")
+@click.option("--rr", "loads", type=click.IntRange(1), default=1, show_default=True, help="Times to load the model.")
+@click.option("--fps", type=click.IntRange(0), default=0, help="Predictions a second at the most; 0 for no limit.")
 @click.option("--top5", is_flag=True, help="Show the five classes with the highest confidence.")
 @click.option("--save-outputs", type=PATH, metavar="FILE.npz", help="Save the raw outputs, by name.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--dump-raw", is_flag=True, help="Write each output as it is to output_raw_<i>.dat.")
+@click.option("--dump-out", is_flag=True, help="Write each output as float32 to output_float_<i>.dat.")
+@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0.1), default=600.0, show_default=True, help="Seconds one step may take."
 )
+@device_options
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @plugin_options
 @click.pass_context
 def command(  # noqa: PLR0913 - one argument per option
     ctx: click.Context,
+    /,
     *,
-    model: Path,
+    model: Path | None,
+    nb: Path | None,
     meta: Path | None,
     repeat: int,
+    loads: int,
+    fps: int,
     top5: bool,
     save_outputs: Path | None,
-    as_json: bool,
+    dump_raw: bool,
+    dump_out: bool,
+    print_json: bool,
     timeout: float,
     inputs: tuple[str, ...],
+    **without_effect: object,
 ) -> None:
     """Run a converted model on this host.
 
@@ -88,135 +99,116 @@ def command(  # noqa: PLR0913 - one argument per option
     .bgra, .gray, .nv12, .nv21, .bin, .dat), or one of zero, random and value:N. After zero or random the remaining
     inputs may be left out.
     """
-    from synap_core.network import Network
-    from synap_core.run_inputs import load_inputs
+    from synap_core.output_files import dump_floats, dump_items, save_npz
 
-    host = load_host(ctx)
-    start = time.perf_counter()
-    with Network(model, meta, host=host, timeout=timeout) as network:
-        init_ms = 1000 * (time.perf_counter() - start)
-        arrays = load_inputs(inputs, network.inputs, warn=_warn)
-        if top5:
-            _check_single_output(network.outputs, model)
-        if not as_json:
-            _announce(model, network, inputs)
-        result = _predict(network, arrays, repeat, init_ms, quiet=as_json)
-        if save_outputs is not None:
-            _save(save_outputs, result.outputs, network.outputs)
-        classes = _classes(result.outputs, network.outputs, model) if top5 else []
-        if as_json:
-            click.echo(json.dumps(_as_json(model, network, inputs, result, classes), indent=2))
-        else:
-            _show(result, classes)
+    for name in (name for name, value in without_effect.items() if value):
+        _warn(f"--{name} has no effect on a host")
+    model, meta = _model(model, nb, meta)
+    times = Repetition(predictions=repeat, loads=loads, period_s=1 / fps if fps else 0)
+    runner = _Runner(load_host(ctx), model, meta, timeout, quiet=print_json)
+    measured, tensors = runner.run(inputs, times, single_output=top5)
+    if save_outputs is not None:
+        save_npz(save_outputs, measured.outputs, tensors)
+    if dump_raw:
+        dump_items(measured.outputs)
+    if dump_out:
+        dump_floats(measured.outputs, tensors)
+    classes = _classes(measured.outputs[0], tensors[0], model) if top5 else []
+    if print_json:
+        click.echo(json.dumps(as_json(runner.header, measured, tensors, classes), indent=2))
+    else:
+        show(measured, classes)
 
 
 def _warn(text: str) -> None:
     click.echo(f"Warning: {one_line(text)}", err=True)
 
 
-def _check_single_output(outputs: Sequence[TensorMeta], model: Path) -> None:
-    if len(outputs) != 1:
-        msg = f"--top5 needs a model with one output; this one has {len(outputs)}"
-        raise InputError(msg, where=model, hint="leave --top5 out")
+def _model(model: Path | None, nb: Path | None, meta: Path | None) -> tuple[Path, Path | None]:
+    if nb is not None:
+        if model is not None:
+            msg = "--nb is the old name of --model; give only one of them"
+            raise click.UsageError(msg)
+        _warn("--nb is deprecated; use --model")
+        model = nb
+    if model is not None:
+        return model, meta
+    for name, companion in DEFAULT_MODELS:
+        if Path(name).is_file():
+            return Path(name), Path(companion) if companion is not None and meta is None else meta
+    msg = f"no model given, and none of {', '.join(name for name, _ in DEFAULT_MODELS)} is in this folder"
+    raise InputError(msg, hint="name one with --model FILE")
 
 
-def _announce(model: Path, network: Network, inputs: Sequence[str]) -> None:
-    click.echo(f"Model: {model} ({HOST_NOTICE})")
-    for note in network.notes:
-        click.echo(f"Note: {one_line(note)}")
-    for k, tensor in enumerate(network.inputs):
-        token = inputs[min(k, len(inputs) - 1)]
-        click.echo(f"Input {k}: {_about(tensor)}: {token}")
-    for k, tensor in enumerate(network.outputs):
-        click.echo(f"Output {k}: {_about(tensor)}")
+class _Runner:
+    """Loads the model and makes the predictions, as often as asked."""
+
+    def __init__(self, host: PluginHost, model: Path, meta: Path | None, timeout: float, *, quiet: bool) -> None:
+        self._host = host
+        self._model = model
+        self._meta = meta
+        self._timeout = timeout
+        self._quiet = quiet
+        self.header: dict[str, object] = {}
+
+    def run(
+        self, inputs: Sequence[str], times: Repetition, *, single_output: bool
+    ) -> tuple[Measured, tuple[TensorMeta, ...]]:
+        """Return the last prediction with the times of all, and the description of its outputs."""
+        from synap_core.network import Network
+        from synap_core.run_inputs import load_inputs
+
+        measured = Measured()
+        for load in range(times.loads):
+            start = time.perf_counter()
+            with Network(self._model, self._meta, host=self._host, timeout=self._timeout) as network:
+                measured.init_ms = 1000 * (time.perf_counter() - start)
+                arrays = load_inputs(inputs, network.inputs, warn=_warn)
+                if single_output and len(network.outputs) != 1:
+                    msg = f"--top5 needs a model with one output; this one has {len(network.outputs)}"
+                    raise InputError(msg, where=self._model, hint="leave --top5 out")
+                if load == 0:
+                    self._announce(network, inputs)
+                self._predict(network, arrays, times, measured)
+        return measured, network.outputs
+
+    def _announce(self, network: Network, inputs: Sequence[str]) -> None:
+        self.header = {
+            "model": str(self._model),
+            "notice": HOST_NOTICE,
+            "notes": list(network.notes),
+            "inputs": [
+                {"name": t.name, "shape": list(t.shape), "dtype": t.dtype, "source": token_of(inputs, k)}
+                for k, t in enumerate(network.inputs)
+            ],
+        }
+        if self._quiet:
+            return
+        click.echo(f"Model: {self._model} ({HOST_NOTICE})")
+        for note in network.notes:
+            click.echo(f"Note: {one_line(note)}")
+        for k, tensor in enumerate(network.inputs):
+            click.echo(f"Input {k}: {about(tensor)}: {token_of(inputs, k)}")
+        for k, tensor in enumerate(network.outputs):
+            click.echo(f"Output {k}: {about(tensor)}")
+
+    def _predict(self, network: Network, arrays: Sequence[np.ndarray], times: Repetition, measured: Measured) -> None:
+        due = time.perf_counter()
+        for _ in range(times.predictions):
+            time.sleep(max(0.0, due - time.perf_counter()))
+            due = time.perf_counter() + times.period_s
+            result = network.predict_timed(arrays)
+            if not self._quiet:
+                click.echo(f"Predict #{len(measured.times_ms)}: {result.milliseconds:.2f} ms")
+            measured.outputs = result.outputs
+            measured.times_ms.append(result.milliseconds)
+            measured.subgraph_times_ms = result.subgraph_milliseconds
 
 
-def _about(tensor: TensorMeta) -> str:
-    return f"{one_line(tensor.name)} {format_shape(tensor.shape)} {tensor.dtype}"
-
-
-def _predict(network: Network, arrays: Sequence[np.ndarray], repeat: int, init_ms: float, *, quiet: bool) -> Measured:
-    times = []
-    for number in range(repeat):
-        prediction = network.predict_timed(arrays)
-        times.append(prediction.milliseconds)
-        if not quiet:
-            click.echo(f"Predict #{number}: {prediction.milliseconds:.2f} ms")
-    return Measured(
-        outputs=prediction.outputs,
-        times_ms=tuple(times),
-        subgraph_times_ms=prediction.subgraph_milliseconds,
-        init_ms=init_ms,
-    )
-
-
-def _classes(outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta], model: Path) -> list[tuple[int, float, str]]:
+def _classes(output: np.ndarray, tensor: TensorMeta, model: Path) -> list[Class]:
     from synap_core.classify import top_classes
     from synap_core.labels import find_labels
 
     labels = find_labels(model)
-    best = top_classes(outputs[0], tensors[0], TOP_COUNT)
-    return [(index, score, labels[index] if 0 <= index < len(labels) else "") for index, score in best]
-
-
-def _show(result: Measured, classes: Sequence[tuple[int, float, str]]) -> None:
-    if classes:
-        print_table(
-            ("Class", "Confidence", "Description"),
-            [(str(index), f"{score:.4f}", label) for index, score, label in classes],
-        )
-    if len(result.subgraph_times_ms) > 1:
-        parts = "  ".join(f"{k}: {value:.2f}" for k, value in enumerate(result.subgraph_times_ms))
-        click.echo(f"Subgraph times (ms), last prediction:  {parts}")
-    timings = "  ".join(f"{name}: {value:.2f}" for name, value in result.timings().items())
-    click.echo(f"Inference timings (ms):  {timings}")
-
-
-def _as_json(
-    model: Path,
-    network: Network,
-    inputs: Sequence[str],
-    result: Measured,
-    classes: Sequence[tuple[int, float, str]],
-) -> dict[str, object]:
-    tokens = [inputs[min(k, len(inputs) - 1)] for k in range(len(network.inputs))]
-    return {
-        "model": str(model),
-        "notice": HOST_NOTICE,
-        "notes": list(network.notes),
-        "inputs": [_tensor_json(t) | {"source": token} for t, token in zip(network.inputs, tokens, strict=True)],
-        "outputs": [
-            _tensor_json(t) | {"values": array.ravel().tolist() if array.size <= MAX_JSON_ITEMS else None}
-            for t, array in zip(network.outputs, result.outputs, strict=True)
-        ],
-        "top5": [{"class_index": i, "confidence": score, "label": label} for i, score, label in classes],
-        "times_ms": list(result.times_ms),
-        "subgraph_times_ms": list(result.subgraph_times_ms),
-        "timings_ms": result.timings(),
-    }
-
-
-def _tensor_json(tensor: TensorMeta) -> dict[str, object]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
-
-
-def _save(path: Path, outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta]) -> None:
-    """Write an ``.npz``; not with ``np.savez``, whose own argument names cannot be used as keys."""
-    import zipfile
-
-    from numpy.lib import format as npy
-
-    seen: dict[str, int] = {}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for tensor, array in zip(tensors, outputs, strict=True):
-                number = seen[tensor.name] = seen.get(tensor.name, -1) + 1
-                key = tensor.name if number == 0 else f"{tensor.name}#{number}"
-                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
-                    npy.write_array(member, array, allow_pickle=False)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        msg = f"cannot save the outputs: {error.strerror or error}"
-        raise InputError(msg, where=path, hint="choose another file with --save-outputs") from error
+    best = top_classes(output, tensor, TOP_COUNT)
+    return [Class(i, score, labels[i] if 0 <= i < len(labels) else "") for i, score in best]

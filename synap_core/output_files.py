@@ -1,0 +1,68 @@
+"""Write the outputs of a model to files."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from synap_core.assign import dequantize
+from synap_core.errors import InputError
+from synap_core.tensors import TensorMeta
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes the place of ``path`` when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        msg = f"cannot save the outputs: {error.strerror or error}"
+        raise InputError(msg, where=path, hint="choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_npz(path: Path, outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta]) -> None:
+    """Write raw items under the names of the outputs, in model order; ``name#1`` for a duplicate.
+
+    Not with ``np.savez``: its own argument names cannot be used as keys.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    seen: dict[str, int] = {}
+    with _replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for tensor, array in zip(tensors, outputs, strict=True):
+            number = seen[tensor.name] = seen.get(tensor.name, -1) + 1
+            key = tensor.name if number == 0 else f"{tensor.name}#{number}"
+            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                npy_format.write_array(member, array, allow_pickle=False)
+
+
+def dump_items(outputs: Sequence[np.ndarray]) -> None:
+    """Write the raw items of each output to ``output_raw_<i>.dat`` in the working folder.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    for number, array in enumerate(outputs):
+        with _replacing(Path(f"output_raw_{number}.dat")) as partial:
+            partial.write_bytes(array.tobytes())
+
+
+def dump_floats(outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta]) -> None:
+    """Write each output, dequantized to float32, to ``output_float_<i>.dat`` in the working folder.
+
+    Raises:
+        InputError: A file cannot be written, or an output cannot be dequantized.
+    """
+    for number, (array, tensor) in enumerate(zip(outputs, tensors, strict=True)):
+        with _replacing(Path(f"output_float_{number}.dat")) as partial:
+            partial.write_bytes(dequantize(array, tensor).astype("<f4").tobytes())
