@@ -165,7 +165,7 @@ def _rewrite(data: bytes, graph: GraphRecord, batch: int) -> bytes:
     for described, operator in zip(graph.operators, main.operators, strict=True):
         if described.type == "RESHAPE":
             _shorten_reshape(model, main, operator)
-    return flatbuffer.pack_model(model)
+    return flatbuffer.pack_model(model, flatbuffer.size_limit(data))
 
 
 def _shorten_reshape(model: Generated, main: Generated, operator: Generated) -> None:

@@ -13,6 +13,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from synap_core.api import InputError
 from synap_frontend_tflite.plugin import FILE_IDENTIFIER
 
 Generated = Any
@@ -22,6 +23,13 @@ BUFFER_ALIGNMENT = 16
 """Bytes; the schema asks for it, and kernels read weights with aligned loads."""
 
 OBJECT_OVERHEAD_BYTES = 1 << 16
+"""Bytes a file may need for tables, besides its arrays."""
+
+
+def size_limit(data: bytes) -> int:
+    """Bytes that the arrays of a model taken from a file may take; twice the file is more than any honest one needs."""
+    return 2 * len(data) + OBJECT_OVERHEAD_BYTES
+
 
 _SUBGRAPH_FIELD = re.compile(r"subgraph(Index|Indices)?$", re.IGNORECASE)
 
@@ -126,12 +134,33 @@ def calls_subgraphs(operator: Generated) -> bool:
     return any(_SUBGRAPH_FIELD.search(field) for part in options if part is not None for field in vars(part))
 
 
-def pack_model(model: Generated) -> bytes:
-    """Serialize a model."""
+def pack_model(model: Generated, limit: int) -> bytes:
+    """Serialize a model.
+
+    Args:
+        model: The model.
+        limit: Bytes that its arrays may take. Vectors can be shared inside the file the model was taken from, and would
+            be written once for every use.
+
+    Raises:
+        InputError: They take more.
+    """
+    operators = [graph.operators for graph in model.subgraphs]
+    if _array_bytes([model.buffers, operators]) > limit:
+        msg = "the parts of this file overlap"
+        raise InputError(msg, hint="it is damaged: export or download it again")
     weights = sum(0 if b.data is None else len(b.data) + BUFFER_ALIGNMENT for b in model.buffers)
     builder = flatbuffers.Builder(weights + OBJECT_OVERHEAD_BYTES)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _array_bytes(value: object) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, list):
+        return sum(_array_bytes(item) for item in value)
+    return sum(_array_bytes(item) for item in vars(value).values()) if hasattr(value, "__dict__") else 0
 
 
 def _inline_custom_options(operator: Generated, data: bytes) -> None:

@@ -10,7 +10,7 @@ from synap_core.api import INPUT_TYPE, InputError, Layer, ModelRequest, QuantPar
 from synap_frontend_tflite.batch import with_batch_one
 from synap_frontend_tflite.detection import POST_PROCESS, anchors, output_shapes
 from synap_frontend_tflite.plugin import has_file_identifier
-from synap_frontend_tflite.reader import read_graphs
+from synap_frontend_tflite.reader import damage_reported, read_graphs
 from synap_frontend_tflite.records import GraphRecord, OperatorRecord, TensorRecord
 from synap_frontend_tflite.slicer import slice_model
 from synap_frontend_tflite.variables import variables_of_operators
@@ -24,6 +24,7 @@ class TfliteModel:
     """An opened ``.tflite`` file with batch 1.
 
     Attributes:
+        where: Path of the file, for messages.
         data: The file, rewritten when its batch was not 1.
         layers: Input layers, then operators; an operator is named after its first output tensor.
         tensors: Graph inputs and operator outputs, by index in decimal.
@@ -34,6 +35,7 @@ class TfliteModel:
         detection: The detection post-process operator, if there is one.
     """
 
+    where: str
     data: bytes
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorInfo]
@@ -63,7 +65,8 @@ class TfliteModel:
         where = str(request.path)
         data = _read_file(request.path)
         graphs = read_graphs(data, where)
-        data, notes = with_batch_one(data, graphs[0], where)
+        with damage_reported(where):
+            data, notes = with_batch_one(data, graphs[0], where)
         graphs = read_graphs(data, where) if notes else graphs
         return cls._from_graphs(data, graphs, notes, where)
 
@@ -71,8 +74,10 @@ class TfliteModel:
     def _from_graphs(cls, data: bytes, graphs: Sequence[GraphRecord], notes: Sequence[str], where: str) -> TfliteModel:
         graph = graphs[0]
         dynamic = _dynamic_tensors(graph, where)
-        shapes = _custom_shapes(data, graph)
+        with damage_reported(where):
+            shapes = _custom_shapes(data, graph)
         return cls(
+            where=where,
             data=data,
             layers=tuple(_layers(graphs, dynamic)),
             tensors={str(i): _tensor_info(i, graph.tensors[i], shapes) for i in sorted(dynamic)},
@@ -88,11 +93,13 @@ class TfliteModel:
         count = sum(layer.index is not None for layer in self.layers)
         if len(operators) == count and part.inputs == self.inputs and part.outputs == self.outputs:
             return self.data
-        return slice_model(self.data, sorted(operators), _indices(part.inputs), _indices(part.outputs))
+        with damage_reported(self.where):
+            return slice_model(self.data, sorted(operators), _indices(part.inputs), _indices(part.outputs))
 
     def anchors(self) -> tuple[float, ...]:
         """Anchors of the detection post-process operator, flattened; empty without one."""
-        return () if self.detection is None else anchors(self.data, self.detection)
+        with damage_reported(self.where):
+            return () if self.detection is None else anchors(self.data, self.detection)
 
 
 def _read_file(path: Path) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tflite
@@ -56,10 +57,17 @@ def read_graphs(data: bytes, where: str) -> tuple[GraphRecord, ...]:
     Raises:
         InputError: The file is damaged, or larger than the limits of this module.
     """
-    try:
+    with damage_reported(where):
         return _Reader(data).graphs()
+
+
+@contextlib.contextmanager
+def damage_reported(where: str) -> Iterator[None]:
+    """Turn what a damaged file makes the flatbuffers package raise into one error about the file."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(error.message, where=where, hint=error.hint) from error
+        raise InputError(error.message, where=error.where or where, hint=error.hint) from error
     except PARSE_ERRORS as error:
         msg = "this TensorFlow Lite file is truncated or damaged"
         raise InputError(msg, where=where, hint="export or download it again") from error
@@ -81,7 +89,20 @@ class _Reader:
             raise InputError(msg)
         self._buffers = self._take_items(self._model.BuffersLength())
         self._codes = [self._code(i) for i in range(self._take_items(self._model.OperatorCodesLength()))]
-        return tuple(self._graph(self._model.Subgraphs(i), count) for i in range(count))
+        graphs = tuple(self._graph(self._model.Subgraphs(i), count) for i in range(count))
+        self._check_annexes(graphs)
+        return graphs
+
+    def _check_annexes(self, graphs: Sequence[GraphRecord]) -> None:
+        """Check what a slice copies along: metadata and signatures."""
+        for i in range(self._take_items(self._model.MetadataLength())):
+            _in_range([self._model.Metadata(i).Buffer()], 0, self._buffers)
+        for i in range(self._take_items(self._model.SignatureDefsLength())):
+            signature = self._model.SignatureDefs(i)
+            (graph,) = _in_range([signature.SubgraphIndex()], 0, len(graphs))
+            maps = [signature.Inputs(k) for k in range(self._take_items(signature.InputsLength()))]
+            maps += [signature.Outputs(k) for k in range(self._take_items(signature.OutputsLength()))]
+            _in_range([entry.TensorIndex() for entry in maps], 0, len(graphs[graph].tensors))
 
     def _take_items(self, count: int) -> int:
         self._items -= count

@@ -43,7 +43,7 @@ def slice_model(data: bytes, operators: Sequence[int], inputs: Sequence[int], ou
     _keep_metadata(model, whole=whole)
     _keep_signatures(model, set(inputs), set(outputs), {old: new for new, old in enumerate(tensors)})
     _keep_buffers(model, root, data)
-    return flatbuffer.pack_model(model)
+    return flatbuffer.pack_model(model, flatbuffer.size_limit(data))
 
 
 def _numbers(values: Generated) -> list[int]:
