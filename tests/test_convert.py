@@ -24,7 +24,7 @@ from synap_core.model_info import render_model_info
 from synap_core.network import Network
 from synap_core.staging import staging_folder
 from synap_core.version import toolkit_version
-from tests.support.litert import Oracle, random_array
+from tests.support.litert import Oracle
 from tests.support.tflite_models import ModelBuilder, chain, counter, dense3, six
 
 WriteModel = Callable[..., Path]
@@ -243,21 +243,6 @@ def test_own_format_replaces_the_global_one(run: Callable[..., Converted]) -> No
     assert conversion.inputs[0].data_format == "BGR keep_proportions=0"
 
 
-@pytest.mark.zoo
-def test_anchors_are_put_into_the_format_on_every_path(host: PluginHost, zoo: Path, tmp_path: Path) -> None:
-    meta = tmp_path / "meta.yaml"
-    meta.write_text(
-        "outputs:\n- {name: Squeeze, format: 'tflite_detection_boxes anchors=${ANCHORS}'}\n- {name: convert_scores}\n"
-    )
-    model = zoo / "models/detection/ssd_mobilenet_v1_coco_quant_postprocess.tflite"
-    conversion = convert(ConvertRequest(model=model, target="SL1620", meta=meta), host).conversion
-    kind, _, anchors = conversion.outputs[0].data_format.partition(" anchors=")
-    values = json.loads(anchors)
-    assert (kind, len(values), " " in anchors) == ("tflite_detection_boxes", 1917 * 4, False)
-    assert all(value == round(value, 6) for value in values)
-    assert "CUSTOM:TFLite_Detection_PostProcess" not in {layer.type for layer in conversion.subgraphs[0].part.layers}
-
-
 def test_model_without_anchors_gets_an_empty_list(run: Callable[..., Converted]) -> None:
     conversion = run(chain(["a"]), "output_format: 'x anchors=${ANCHORS}'").conversion
     assert conversion.outputs[0].data_format == "x anchors=[]"
@@ -396,77 +381,6 @@ def test_model_whose_layers_stay_native_never_builds_another_graph(
 
     monkeypatch.setattr("synap_frontend_tflite.model.TfliteModel.canonical", forbidden, raising=False)
     run(dense3(rng))
-
-
-@pytest.mark.zoo
-@pytest.mark.parametrize(
-    "name",
-    [
-        "audio/micro_speech_quantized",
-        "classification/mobilenet_v1_0.25_128_quant",
-        "classification/mobilenet_v1_0.5_160_quant",
-        "classification/tf2_mobilenet_v2_1.0_224_ptq",
-        "detection/face_detection_front",
-        "detection/ssd_mobilenet_v1_coco_quant_postprocess",
-        "misc/hello_world_float",
-        "misc/hello_world_int8",
-        "misc/keras_lstm_mnist_ptq",
-        "misc/split_concat",
-        "mlperf_tiny/ad01_fp32",
-        "mlperf_tiny/ad01_int8",
-        "mlperf_tiny/kws_ref_model",
-        "mlperf_tiny/kws_ref_model_float32",
-        "mlperf_tiny/pretrainedResnet",
-        "mlperf_tiny/pretrainedResnet_quant",
-        "mlperf_tiny/vww_96_float",
-        "mlperf_tiny/vww_96_int8",
-    ],
-)
-def test_real_model_gives_what_litert_gives_bit_for_bit(
-    host: PluginHost, zoo: Path, name: str, rng: np.random.Generator
-) -> None:
-    path = zoo / "models" / f"{name}.tflite"
-    conversion = convert(ConvertRequest(model=path, target="SL1620"), host).conversion
-    network = Network(pack_bundle(conversion), host=host, isolate=False)
-    oracle = Oracle(path)
-    reference = np.load(zoo / "reference" / f"{Path(name).name}.tflite.npz")
-    count = len(oracle.inputs)
-    samples = [[reference[f"s{s}_input_{k}"] for k in range(count)] for s in range(2)]
-    random = [random_array(rng, tensor.shape, np.dtype(tensor.dtype).type) for tensor in network.inputs]
-    for inputs in (*samples, random):
-        oracle_again = Oracle(path)
-        network.reset()
-        for got, want in zip(network.predict(inputs), oracle_again(inputs), strict=True):
-            np.testing.assert_array_equal(got, want)
-            assert got.dtype == want.dtype
-
-
-@pytest.mark.zoo
-def test_every_real_model_is_in_the_list_above_or_refused(host: PluginHost, zoo: Path) -> None:
-    refused = {}
-    for path in sorted((zoo / "models").rglob("*.tflite")):
-        try:
-            conversion = convert(ConvertRequest(model=path, target="SL1620"), host).conversion
-            Network(pack_bundle(conversion), host=host, isolate=False)
-        except InputError as error:
-            refused[path.stem] = str(error)
-    assert set(refused) == {"person_detect", "unknown_custom_op"}
-    assert "quantized_dimension must be in range" in refused["person_detect"]
-    assert "tensor 'tensor_1' has no static shape" in refused["unknown_custom_op"]
-
-
-@pytest.mark.zoo
-def test_builtin_kernels_are_used_when_xnnpack_is_switched_off(
-    host: PluginHost, zoo: Path, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    meta = tmp_path / "meta.yaml"
-    meta.write_text("delegate: cpu use_xnnpack=0 num_threads=2\n")
-    path = zoo / "models/classification/mobilenet_v1_0.5_160_quant.tflite"
-    conversion = convert(ConvertRequest(model=path, target="SL1620", meta=meta), host).conversion
-    inputs = Oracle(path).random_inputs(rng)
-    got = predict(conversion, inputs, host)[0]
-    np.testing.assert_array_equal(got, Oracle(path, xnnpack=False)(inputs)[0])
-    assert (got != Oracle(path)(inputs)[0]).any()  # so the option did make a difference
 
 
 def files(folder: Path) -> set[str]:

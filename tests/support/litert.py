@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -25,6 +26,10 @@ class Oracle:
             self._interpreter.set_tensor(detail["index"], array)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(detail["index"]) for detail in self.outputs]
+
+    def tensors(self) -> list[dict[str, Any]]:
+        """Details of every tensor."""
+        return list(self._interpreter.get_tensor_details())
 
     def random_inputs(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Inputs of the right shapes and types: whole range for integers, standard normal for floats."""
