@@ -34,6 +34,4 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> 
             delegate=f"{runtimes[native]} {subgraph.options}",
         )
 
-    return Delegate(
-        name=name, summary=summary, formats=frozenset(runtimes), support=support, compile=compile_subgraph
-    )
+    return Delegate(name=name, summary=summary, formats=frozenset(runtimes), support=support, compile=compile_subgraph)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib.metadata
 import inspect
 import io
 import re
@@ -78,6 +79,13 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
     assignments, program, arguments = split_command(line)
     printed = io.StringIO()
     with monkeypatch.context() as patch, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        # The pages know only the plugins of this distribution, whatever else a developer has installed.
+        own = [
+            point
+            for point in importlib.metadata.entry_points(group="synap.plugins")
+            if point.dist and point.dist.name == "synap-toolkit"
+        ]
+        patch.setattr("importlib.metadata.entry_points", lambda group: own if group == "synap.plugins" else ())
         for assignment in assignments:
             patch.setenv(*assignment.split("=", 1))
         with contextlib.suppress(SystemExit):
@@ -236,6 +244,13 @@ def test_metafiles_on_a_page_are_read_or_refused_as_it_says(page: str, tmp_path:
 def test_every_metafile_key_is_in_the_reference() -> None:
     keys = {key for section in SECTIONS.values() for key in section}
     assert keys == set(re.findall(r"^\| `([a-z_]+)` \| ", read("docs/metafile.md"), re.MULTILINE))
+
+
+def test_every_module_of_the_core_and_every_plugin_is_in_the_architecture() -> None:
+    core = {path.stem for path in (ROOT / "synap_core").glob("*.py")} - {"__init__"}
+    folders = {f"{path.parent.name}/" for path in (ROOT / "synap_core").glob("*/__init__.py")}
+    packages = {path.parent.name for path in (ROOT / "plugins").glob("*/*/plugin.py")}
+    assert core | folders | packages <= set(re.findall(r"`([^`]*)`", read("docs/architecture.md")))
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "benchmarks/README.md", "examples/digits/README.md"])
