@@ -1,33 +1,42 @@
 """The public interface for plugins; provisional until version 1.0.
 
-A plugin imports this module and no other of the core. It loads nothing heavy, so a plugin's registration module may
-import it at the top.
+A plugin imports this module and no other of the core. A name is loaded when it is first used, and none of them loads
+anything heavy; still, a registration module should import at its top only what registration itself needs, and the
+names of types under ``typing.TYPE_CHECKING``: it is loaded at every start of the command line.
 """
 
 from __future__ import annotations
 
-from synap_core.bundle_writer import BundleEntry, pack_bundle
-from synap_core.conversion import Conversion
-from synap_core.errors import InputError, ModelExecutionError, PluginError, SynapError
-from synap_core.format_string import FormatString
-from synap_core.hooks import hookimpl
-from synap_core.model_info import render_model_info
-from synap_core.native import native_delegate
-from synap_core.payloads import (
-    Artifact,
-    Command,
-    Delegate,
-    Executable,
-    Frontend,
-    OutputFormat,
-    Runtime,
-    RuntimeModel,
-    Subgraph,
-    Support,
-    Target,
-)
-from synap_core.source import INPUT_TYPE, BoundarySpec, Layer, ModelRequest, Slice, SourceModel
-from synap_core.tensors import BOUNDARY_DTYPES, QuantParams, TensorInfo, TensorMeta
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synap_core.bundle_writer import BundleEntry, pack_bundle
+    from synap_core.conversion import Conversion
+    from synap_core.errors import InputError, ModelExecutionError, PluginError, SynapError
+    from synap_core.format_string import FormatString
+    from synap_core.hooks import hookimpl
+    from synap_core.model_info import render_model_info
+    from synap_core.native import native_delegate
+    from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Runtime, Target
+    from synap_core.source import INPUT_TYPE, BoundarySpec, Layer, ModelRequest, Slice, SourceModel
+    from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
+    from synap_core.tensors import BOUNDARY_DTYPES, QuantParams, TensorInfo, TensorMeta
+
+_MODULES = {
+    "bundle_writer": ("BundleEntry", "pack_bundle"),
+    "conversion": ("Conversion",),
+    "errors": ("InputError", "ModelExecutionError", "PluginError", "SynapError"),
+    "format_string": ("FormatString",),
+    "hooks": ("hookimpl",),
+    "model_info": ("render_model_info",),
+    "native": ("native_delegate",),
+    "payloads": ("Command", "Delegate", "Frontend", "OutputFormat", "Runtime", "Target"),
+    "source": ("INPUT_TYPE", "BoundarySpec", "Layer", "ModelRequest", "Slice", "SourceModel"),
+    "subgraphs": ("Artifact", "Executable", "RuntimeModel", "Subgraph", "Support"),
+    "tensors": ("BOUNDARY_DTYPES", "QuantParams", "TensorInfo", "TensorMeta"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "BOUNDARY_DTYPES",
@@ -63,3 +72,13 @@ __all__ = [
     "pack_bundle",
     "render_model_info",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name from its module."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(importlib.import_module(f"synap_core.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

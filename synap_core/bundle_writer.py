@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from synap_core.conversion import Conversion
 from synap_core.errors import PluginError
-from synap_core.payloads import Artifact
+from synap_core.subgraphs import Artifact
 from synap_core.tensors import ASYMMETRIC_AFFINE, DYNAMIC_FIXED_POINT, TensorMeta
 
 BUNDLE_MEMBER = "bundle.json"
@@ -47,7 +47,7 @@ def pack_bundle(conversion: Conversion) -> bytes:
     """Pack a conversion: the same conversion always gives the same bytes.
 
     Raises:
-        PluginError: A delegate returned an empty model or tensors that do not connect.
+        PluginError: A delegate returned tensors that do not connect.
     """
     entries, outputs = wire(conversion)
     return write_archive(entries, outputs)
@@ -83,9 +83,6 @@ def wire(conversion: Conversion) -> tuple[list[BundleEntry], list[tuple[int, int
 
 
 def _check_artifact(artifact: Artifact, produced: dict[str, tuple[int, int]], described: dict[str, TensorMeta]) -> None:
-    if not artifact.model:
-        msg = f"the delegate made an empty model file {artifact.model_file!r}"
-        raise PluginError(msg)
     for tensor in artifact.inputs:
         other = described.get(tensor.label)
         if tensor.label not in produced or other is None:

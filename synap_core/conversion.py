@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synap_core.payloads import Artifact, Subgraph, Target
+from synap_core.payloads import Target
 from synap_core.source import SourceModel
+from synap_core.subgraphs import Artifact, Subgraph
 from synap_core.tensors import TensorMeta
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from synap_core.conversion import Conversion
 from synap_core.delegate_rules import assign_delegates
 from synap_core.describe import Describer
-from synap_core.errors import InputError
+from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
 from synap_core.metafile import Metafile, default_metafile, load_metafile
 from synap_core.model_files import open_model
 from synap_core.partition import Part, partition
-from synap_core.payloads import OutputFormat, Subgraph, Target
+from synap_core.payloads import OutputFormat, Target, require_type
 from synap_core.restrictions import check_capabilities, ineffective_options
 from synap_core.selection import Selection, select
 from synap_core.source import BoundarySpec, ModelRequest, SourceModel
 from synap_core.staging import make_folder, publish, staging_folder
+from synap_core.subgraphs import Artifact, Subgraph
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,9 @@ def write(conversion: Conversion, output: OutputFormat, out_dir: Path, host: Plu
     with staging_folder(out_dir) as folder:
         with host.boundary(output):
             output.write(conversion, folder)
+        if not (folder / output.primary).is_file():
+            msg = f"output format {output.name!r} did not write its file {output.primary!r}"
+            raise PluginError(msg)
         return Written(files=tuple(publish(folder, out_dir, output.primary, output.reports)))
 
 
@@ -185,7 +189,9 @@ def _compile(
         log.info("%s: %d layers on %s", subgraph.name, len(subgraph.part.layers), part.assignment.delegate)
         delegate = host.delegates[part.assignment.delegate]
         with host.boundary(delegate):
-            artifacts.append(delegate.compile(subgraph))
+            artifact = delegate.compile(subgraph)
+        require_type(delegate, artifact, Artifact)
+        artifacts.append(artifact)
     return Conversion(
         source=source,
         target=target,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.names import LayerIndex, is_operator, listing
-from synap_core.payloads import Delegate, Target
+from synap_core.payloads import Delegate, Target, require_type
 from synap_core.source import Layer, SourceModel
+from synap_core.subgraphs import Support
 
 if TYPE_CHECKING:
     from synap_core.metafile import DelegateRule, Metafile
@@ -104,6 +105,7 @@ def _check_support(
         delegate = host.delegates[name]
         with host.boundary(delegate):
             support = delegate.support(layer, source, target)
+        require_type(delegate, support, Support)
         if not support.ok:
             refused.append(f"layer {layer.name!r} ({layer.type}) cannot run on {name} because {support.reason}")
     if refused:

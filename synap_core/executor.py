@@ -12,11 +12,12 @@ import numpy as np
 
 from synap_core.assign import raw_dtype
 from synap_core.bundle_reader import Bundle
-from synap_core.errors import InputError, ModelExecutionError
+from synap_core.errors import InputError, ModelExecutionError, PluginError
 from synap_core.format_string import FormatString
 from synap_core.host import PluginHost
-from synap_core.payloads import Executable, Runtime, RuntimeModel
+from synap_core.payloads import Runtime
 from synap_core.scheduler import run_steps
+from synap_core.subgraphs import Executable, RuntimeModel
 from synap_core.tensors import TensorMeta, format_shape
 
 Progress = Callable[[str], None]
@@ -45,6 +46,9 @@ class Executor:
         host: Where the runtimes are.
         progress: Told what is about to be done, in case it never returns.
 
+    Attributes:
+        notes: Options that have no effect on this machine.
+
     Raises:
         InputError: A runtime is missing or refuses its model.
     """
@@ -53,6 +57,7 @@ class Executor:
         self._bundle = bundle
         self._host = host
         self._progress = progress
+        self.notes: list[str] = []
         self._lock = threading.Lock()
         self._running: list[str] = []
         self._executables: list[Executable] = []
@@ -69,14 +74,10 @@ class Executor:
                 options=options,
             )
             with host.boundary(runtime):
-                self._executables.append(runtime.load(model))
+                executable = runtime.load(model)
+                self.notes += [f"{subgraph.model_name}: {note}" for note in executable.notes]
+            self._executables.append(executable)
             self._runtimes.append(runtime)
-
-    @property
-    def notes(self) -> list[str]:
-        """Options that have no effect on this machine."""
-        pairs = zip(self._bundle.subgraphs, self._executables, strict=True)
-        return [f"{subgraph.model_name}: {note}" for subgraph, executable in pairs for note in executable.notes]
 
     def run(self, inputs: Sequence[np.ndarray]) -> RunResult:
         """Run once.
@@ -110,13 +111,17 @@ class Executor:
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""
-        for executable in self._executables:
-            executable.reset()
+        for runtime, executable in zip(self._runtimes, self._executables, strict=True):
+            with self._host.boundary(runtime):
+                executable.reset()
 
     def _run_subgraph(self, index: int, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         subgraph = self._bundle.subgraphs[index]
         with self._announced(subgraph.model_name), self._host.boundary(self._runtimes[index]):
-            outputs = self._executables[index].run(inputs)
+            outputs = list(self._executables[index].run(inputs))
+            if not all(isinstance(array, np.ndarray) for array in outputs):
+                msg = f"runtime {self._runtimes[index].name!r} returned something else than arrays"
+                raise PluginError(msg)
         _check_outputs(outputs, subgraph.meta.outputs, subgraph.model_name)
         return outputs
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import functools
 import importlib.metadata
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar, cast
 
@@ -41,19 +41,27 @@ class PluginRecord:
 
     Attributes:
         name: Entry-point name.
-        distribution: Distribution it comes from.
-        version: Version of that distribution.
+        source: Distribution it comes from; None for one that was registered in this process.
         state: ``enabled``, ``disabled`` or ``failed``.
         reason: Who disabled it, or why it failed; empty when enabled.
         provides: (kind, name) of what it registers; empty unless enabled.
     """
 
     name: str
-    distribution: str
-    version: str
     state: str
+    source: importlib.metadata.Distribution | None = field(default=None, compare=False)
     reason: str = ""
     provides: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def distribution(self) -> str:
+        """Name of the distribution it comes from."""
+        return "" if self.source is None else _about(self.source)[0]
+
+    @property
+    def version(self) -> str:
+        """Version of that distribution."""
+        return "" if self.source is None else _about(self.source)[1]
 
     @property
     def kind(self) -> str:
@@ -162,7 +170,7 @@ class PluginHost:
         for record in self.inactive(kind, name):
             return InputError(f"{kind.kind} {name!r} is not available", hint=_how_to_enable(record))
         msg = f"{kind.kind} {name!r} is not installed; installed: {listed}"
-        return InputError(msg, hint="'synap plugins' lists what is installed")
+        return InputError(msg, hint=self.explain_inactive(kind) or "'synap plugins' lists what is installed")
 
     def inactive(self, kind: type[Registration], name: str = "") -> list[PluginRecord]:
         """Disabled or failed plugins that offer such features, going by the naming rule ``<kind>-<name>``."""
@@ -171,13 +179,17 @@ class PluginHost:
         return [r for r in inactive if r.name == prefix or (not name and r.name.startswith(prefix))]
 
     def explain_inactive(self, kind: type[Registration]) -> str | None:
-        """One clause about disabled or failed plugins of a kind, to end an error with; None when there are none."""
-        records = self.inactive(kind)
-        return _how_to_enable(records[0]) if records else None
+        """Clauses about the disabled and failed plugins of a kind, to end an error with; None when there are none."""
+        return "; ".join(_how_to_enable(record) for record in self.inactive(kind)) or None
 
-    def register(self, plugin: object, name: str, *, distribution: str = "", version: str = "") -> PluginRecord:
+    def register(
+        self, plugin: object, name: str, source: importlib.metadata.Distribution | None = None
+    ) -> PluginRecord:
         """Register one plugin and collect what it offers; a plugin that breaks is recorded as failed."""
-        record = PluginRecord(name=name, distribution=distribution, version=version, state="enabled")
+        return self._register(plugin, PluginRecord(name=name, source=source, state="enabled"))
+
+    def _register(self, plugin: object, record: PluginRecord) -> PluginRecord:
+        name = record.name
         try:
             provides = self._collect(plugin, name)
         except (KeyboardInterrupt, MemoryError):
@@ -207,8 +219,7 @@ class PluginHost:
         names = [point.name for point in points]
         self._check_spelling(names)
         for point in points:
-            distribution, version = _distribution(point)
-            record = PluginRecord(name=point.name, distribution=distribution, version=version, state="enabled")
+            record = PluginRecord(name=point.name, source=point.dist, state="enabled")
             if names.count(point.name) > 1:
                 self._record_failure(record, "two distributions declare this name; uninstall one of them")
             elif (source := self.policy.blocked_by(point.name)) is not None:
@@ -225,7 +236,7 @@ class PluginHost:
         except BaseException as error:  # noqa: BLE001 - plugin boundary: see `register`
             self._record_failure(record, _reason(error))
         else:
-            self.register(plugin, point.name, distribution=record.distribution, version=record.version)
+            self._register(plugin, record)
 
     def _record_failure(self, record: PluginRecord, reason: str) -> None:
         self.records.append(replace(record, state="failed", reason=reason))
@@ -233,8 +244,7 @@ class PluginHost:
     def _check_spelling(self, installed: list[str]) -> None:
         for source, name in self.policy.mentions():
             if name not in installed:
-                close = difflib.get_close_matches(name, installed, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else "'synap plugins' lists the names"
+                hint = _nearest(name, installed) or "'synap plugins' lists the names"
                 msg = f"no plugin {name!r} is installed"
                 raise InputError(msg, where=source, hint=hint)
 
@@ -246,9 +256,8 @@ class PluginHost:
         callers = self._manager.get_hookcallers(plugin) or []
         for caller in callers:
             if caller.name not in HOOKS:
-                close = difflib.get_close_matches(caller.name, HOOKS, n=1)
                 msg = f"unknown hook {caller.name!r}"
-                raise PluginError(msg, hint=f"did you mean {close[0]!r}?" if close else None)
+                raise PluginError(msg, hint=_nearest(caller.name, HOOKS))
         items = [item for caller in callers for item in self._call(caller, name)]
         for item in items:
             self._index(item, name)
@@ -275,8 +284,18 @@ class PluginHost:
         found[item.name] = (item, plugin)
 
 
-def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return ("", "") if point.dist is None else (point.dist.name, point.dist.version)
+@functools.cache
+def _about(source: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version; the package parses the metadata anew each time it is asked."""
+    metadata = source.metadata
+    return metadata["Name"], metadata["Version"]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def _reason(error: BaseException) -> str:

@@ -69,7 +69,8 @@ def _subgraph(index: int, subgraph: BundleSubgraph, host: PluginHost) -> Json:
     try:
         data["layers"] = layers(_open_member(subgraph, host))
     except InputError as error:
-        data |= {"layers": None, "layers_missing": str(error)}
+        # The model was looked at in a temporary file, whose path tells the user nothing.
+        data |= {"layers": None, "layers_missing": error.message}
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from synap_core.errors import InputError
+from synap_core.guarded_source import GuardedSource
 from synap_core.host import PluginHost
 from synap_core.payloads import Frontend
 from synap_core.source import ModelRequest, SourceModel
@@ -29,12 +30,13 @@ def open_model(host: PluginHost, request: ModelRequest, frontend: str | None = N
         msg = "this is a git-lfs pointer, not the model itself"
         raise InputError(msg, where=request.path, hint="run 'git lfs pull' to get the file")
     chosen = host.find(Frontend, frontend) if frontend else choose_frontend(host, request.path, head)
-    try:
-        with host.boundary(chosen):
-            return chosen.open(request)
-    except OSError as error:
-        msg = f"cannot read the model: {error.strerror or error}"
-        raise InputError(msg, where=request.path) from error
+    with host.boundary(chosen):
+        try:
+            opened = chosen.open(request)
+        except OSError as error:
+            msg = f"cannot read the model: {error.strerror or error}"
+            raise InputError(msg, where=request.path) from error
+    return GuardedSource(opened, chosen, host)
 
 
 def read_head(path: Path) -> bytes:
@@ -59,7 +61,7 @@ def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
     """
     suffix = path.suffix.lower()
     readers = [item for item in host.frontends.values() if suffix in item.suffixes]
-    fitting = [item for item in readers if item.sniff(head)]
+    fitting = [item for item in readers if _sniffs(host, item, head)]
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
@@ -70,7 +72,12 @@ def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
         known = sorted({s for item in host.frontends.values() for s in item.suffixes})
         msg = f"unknown network format {suffix!r}; supported: {', '.join(known) or 'none'}"
         raise InputError(msg, where=path, hint=host.explain_inactive(Frontend))
-    others = [item for item in host.frontends.values() if item not in readers and item.sniff(head)]
+    others = [item for item in host.frontends.values() if item not in readers and _sniffs(host, item, head)]
     hint = f"it looks like {others[0].name}: rename it to {path.stem}{others[0].suffixes[0]}" if others else None
     msg = f"not a {readers[0].name} model, although its name ends in {suffix!r}"
     raise InputError(msg, where=path, hint=hint or "give the model file itself, or rename it to what it is")
+
+
+def _sniffs(host: PluginHost, frontend: Frontend, head: bytes) -> bool:
+    with host.boundary(frontend):
+        return frontend.sniff(head)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+from synap_core.columns import align_columns, short_name
 from synap_core.conversion import Conversion
-from synap_core.payloads import Artifact, Subgraph
+from synap_core.subgraphs import Artifact, Subgraph
 from synap_core.tensors import TensorMeta, format_shape
 from synap_core.version import toolkit_version
 
@@ -77,16 +78,3 @@ def _layer_table(subgraph: Subgraph) -> Iterator[str]:
         shapes = ", ".join(f"{format_shape(t.shape)} {t.dtype}" for t in outputs)
         rows.append((str(layer.index), layer.type, shapes, short_name(layer.name)))
     yield from align_columns(rows)
-
-
-def short_name(name: str) -> str:
-    """First part of a name that a converter joined of several with ``;``; metafiles accept that part alone, too."""
-    first, *others = name.split(";")
-    return f"{first} (+{len(others)} joined names)" if others else name
-
-
-def align_columns(rows: Sequence[Sequence[str]], *, max_width: int = 60) -> Iterator[str]:
-    """Pad cells to columns, two blanks apart; a cell wider than ``max_width`` does not widen its column."""
-    widths = [max(min(len(cell), max_width) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

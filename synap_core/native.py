@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from synap_core.payloads import Artifact, Delegate, Subgraph, Support, Target
-from synap_core.source import Layer, SourceModel
+from synap_core.payloads import Delegate, Target
+
+if TYPE_CHECKING:
+    from synap_core.source import Layer, SourceModel
+    from synap_core.subgraphs import Artifact, Subgraph, Support
 
 
 def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> Delegate:
@@ -18,11 +22,15 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> 
     """
 
     def support(_layer: Layer, source: SourceModel, _target: Target) -> Support:
+        from synap_core.subgraphs import Support
+
         if source.format in runtimes:
             return Support(ok=True, engine=name)
         return Support(ok=False, reason=f"it runs the formats {', '.join(sorted(runtimes))}, not {source.format}")
 
     def compile_subgraph(subgraph: Subgraph) -> Artifact:
+        from synap_core.subgraphs import Artifact
+
         native = subgraph.source.format
         return Artifact(
             model_file=f"{subgraph.name}.{native}",

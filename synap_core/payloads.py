@@ -1,23 +1,24 @@
-"""What plugins register: one frozen dataclass per kind of feature, validated when it is built."""
+"""What plugins register: one frozen dataclass per kind of feature, validated when it is built.
+
+Every start of the command line imports this module, so it imports nothing that only a conversion needs.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from synap_core.errors import PluginError
-from synap_core.source import Layer, ModelRequest, Slice, SourceModel
-from synap_core.tensors import TensorMeta
 
 if TYPE_CHECKING:
     import click
-    import numpy as np
 
     from synap_core.conversion import Conversion
-    from synap_core.format_string import FormatString
+    from synap_core.source import Layer, ModelRequest, SourceModel
+    from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
 
 CAPABILITIES = ("quantization", "preprocess", "dequantize", "security", "layout", "profiling")
 """What a delegate may declare to be able to do besides running layers."""
@@ -69,72 +70,6 @@ class Frontend(Registration):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Support:
-    """A delegate's answer to whether it runs a layer.
-
-    Attributes:
-        ok: It does.
-        engine: Which of its engines would run it; for reports.
-        reason: Why not, as a clause that fits behind "because"; empty when ``ok``.
-    """
-
-    ok: bool
-    engine: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subgraph:
-    """A part of the model that one delegate runs.
-
-    Attributes:
-        index: Position in execution order; the folder of its files in the bundle.
-        source: The model it is a part of.
-        part: The layers, and the boundary tensors in the order the files list them.
-        inputs: Description of each boundary input, as ``part.inputs``.
-        outputs: Description of each boundary output, as ``part.outputs``.
-        options: Text after the delegate's name in the metafile; passed to the runtime.
-        target: The SoC.
-    """
-
-    index: int
-    source: SourceModel
-    part: Slice
-    inputs: tuple[TensorMeta, ...]
-    outputs: tuple[TensorMeta, ...]
-    options: str
-    target: Target
-
-    @property
-    def name(self) -> str:
-        """Name in reports and file names."""
-        return f"subgraph_{self.index}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """What a delegate made of a subgraph.
-
-    Attributes:
-        model_file: Base name of the model in the bundle.
-        meta_file: Base name of the metadata in the bundle.
-        model: Content of the model file; not empty.
-        inputs: Its inputs, in the model file's order (a delegate may add some).
-        outputs: Its outputs, in the model file's order.
-        delegate: Delegate string of the metadata: the runtime's name, then its options.
-        listings: Reports by title, for ``model_info.txt``.
-    """
-
-    model_file: str
-    meta_file: str
-    model: bytes
-    inputs: tuple[TensorMeta, ...]
-    outputs: tuple[TensorMeta, ...]
-    delegate: str
-    listings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delegate(Registration):
     """A processing unit that layers can be assigned to.
 
@@ -155,52 +90,6 @@ class Delegate(Registration):
         Registration.__post_init__(self)
         unknown = ", ".join(sorted(self.capabilities - set(CAPABILITIES)))
         self._require(not unknown, f"declares unknown capabilities: {unknown}")
-
-
-class Executable(Protocol):
-    """A loaded model, ready to run; used by one thread at a time."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """One line for each option that has no effect on this machine."""
-        ...
-
-    def run(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """Run once.
-
-        Args:
-            inputs: Raw items of each input, with the shape and type its description gives.
-
-        Returns:
-            Raw items of each output, in arrays that later runs do not overwrite.
-
-        Raises:
-            InputError: The model cannot be run.
-        """
-        ...
-
-    def reset(self) -> None:
-        """Forget the state that earlier runs left in variables."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeModel:
-    """What a runtime is asked to load.
-
-    Attributes:
-        name: Member of the bundle, for messages.
-        model: Content of the model file.
-        inputs: Its inputs, in order.
-        outputs: Its outputs, in order.
-        options: The whole delegate string; its type is the runtime's name.
-    """
-
-    name: str
-    model: bytes
-    inputs: tuple[TensorMeta, ...]
-    outputs: tuple[TensorMeta, ...]
-    options: FormatString
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,3 +152,14 @@ class Command(Registration):
 
     kind: ClassVar[str] = "command"
     load: Callable[[], click.Command]
+
+
+def require_type(item: Registration, value: object, expected: type) -> None:
+    """Check what a plugin's function returned.
+
+    Raises:
+        PluginError: It is something else.
+    """
+    if not isinstance(value, expected):
+        msg = f"{item.kind} {item.name!r} returned {value!r}, which is not a {expected.__name__}"
+        raise PluginError(msg)

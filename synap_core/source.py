@@ -90,7 +90,7 @@ class SourceModel(Protocol):
 
     @property
     def layout(self) -> str:
-        """Native memory layout of the format, ``nhwc`` or ``nchw``."""
+        """Native memory layout of the format's tensors: ``nhwc``, ``nchw`` or ``none``."""
         ...
 
     @property

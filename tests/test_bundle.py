@@ -20,8 +20,9 @@ from synap_core.delegate_rules import Assignment
 from synap_core.describe import Describer
 from synap_core.names import is_operator
 from synap_core.partition import partition
-from synap_core.payloads import Subgraph, Target
+from synap_core.payloads import Target
 from synap_core.selection import select
+from synap_core.subgraphs import Subgraph
 from tests.support.metafiles import metafile
 from tests.support.toy_source import GraphModel, graph_model
 
@@ -170,11 +171,24 @@ def test_b11_tensor_with_two_shapes_is_an_error(tmp_path: Path) -> None:
         pack_bundle(replace(conversion, artifacts=tuple(artifacts)))
 
 
-def test_empty_model_is_the_delegates_fault(tmp_path: Path) -> None:
-    conversion = bundle_of(row(), "a b a", tmp_path)
-    artifacts = (replace(conversion.artifacts[0], model=b""), *conversion.artifacts[1:])
-    with pytest.raises(PluginError, match="empty model file 'subgraph_0.toy'"):
-        pack_bundle(replace(conversion, artifacts=artifacts))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": b""}, "a model of bytes, not empty"),
+        ({"model": "text"}, "a model of bytes"),
+        ({"meta_file": "subgraph_0.toy"}, "two file names"),
+        ({"model_file": "../../etc/x"}, r"must have a base name, not '../../etc/x'"),
+        ({"model_file": "a\\b"}, "must have a base name"),
+        ({"meta_file": ".."}, "must have a base name"),
+        ({"meta_file": ""}, "must have a base name"),
+    ],
+)
+def test_artifact_that_does_not_fit_a_bundle_is_the_delegates_fault(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    artifact = bundle_of(row(), "a b a", tmp_path).artifacts[0]
+    with pytest.raises(PluginError, match=message):
+        replace(artifact, **changes)
 
 
 def test_model_input_read_by_two_subgraphs_has_one_index(tmp_path: Path) -> None:

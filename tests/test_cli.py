@@ -178,7 +178,7 @@ def test_output_folder_that_cannot_be_made(synap: Synap, dense3_file: Path) -> N
 
 def test_unknown_output_format_lists_those_there_are(synap: Synap, dense3_file: Path, out: Path) -> None:
     args = ["convert", "--model", dense3_file, "--target", "SL1620", "--out-dir", out, "--out-format"]
-    assert "output format 'nb' is not installed; installed: synap" in synap(*args, "nb").error
+    assert "output format 'nb' is not installed; installed: " in synap(*args, "nb").error
     warning, error = synap(*args, "ebg").err.splitlines()
     assert warning == "Warning: --out-format ebg is deprecated; use nb"
     assert "output format 'nb' is not installed" in error
@@ -333,7 +333,7 @@ def test_interrupted_conversion_leaves_the_previous_output_intact(
     # Python imports this module at start: it makes writing so slow that the interrupt comes in the middle.
     slow = tmp_path / "sitecustomize.py"
     slow.write_text(
-        "import synap_output_synap.plugin as plugin, time\n"
+        "import synap_core.bundle_writer as plugin, time\n"
         "real = plugin.pack_bundle\n"
         "def pack(conversion):\n    print('PACKING', flush=True)\n    time.sleep(60)\n    return real(conversion)\n"
         "plugin.pack_bundle = pack\n"

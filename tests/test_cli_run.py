@@ -31,6 +31,11 @@ def save_image(path: Path, rng: np.random.Generator, size: int = 4) -> np.ndarra
     return pixels
 
 
+def load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return dict(archive)
+
+
 def image_model() -> bytes:
     """The mean of each channel of a 4x4 image, uint8."""
     builder = ModelBuilder()
@@ -50,7 +55,7 @@ def test_image_goes_in_and_classes_come_out(
     result = synap("run", "-m", bundle, tmp_path / "x.png", "--top5", "--save-outputs", tmp_path / "o.npz", "-r", "3")
     assert (result.code, result.err) == (0, "")
     expected = Oracle(image_model())([pixels[None]])[0]
-    saved = np.load(tmp_path / "o.npz")
+    saved = load(tmp_path / "o.npz")
     assert list(saved) == ["means"]
     np.testing.assert_array_equal(saved["means"], expected)
     best = int(np.argmax(expected))
@@ -96,7 +101,7 @@ def test_two_outputs_of_one_name_are_saved_with_a_number(
     builder.operator("NEG", [x], [second])
     bundle = converted(builder.finish([x], [first, second]))
     assert synap("run", "-m", bundle, "zero", "--save-outputs", tmp_path / "o.npz").code == 0
-    assert list(np.load(tmp_path / "o.npz")) == ["file", "file#1"]
+    assert list(load(tmp_path / "o.npz")) == ["file", "file#1"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +204,6 @@ def test_real_photo_gives_what_litert_gives(synap: Synap, zoo: Path, out: Path, 
     assert result.code == 0
     pixels, _ = fit(decode_image(photo), 128, 128)
     expected = Oracle(model)([pixels[None]])[0]
-    np.testing.assert_array_equal(np.load(tmp_path / "o.npz")["MobilenetV1/Predictions/Reshape_1"], expected)
+    np.testing.assert_array_equal(load(tmp_path / "o.npz")["MobilenetV1/Predictions/Reshape_1"], expected)
     best = json.loads(result.out)["top5"][0]
     assert expected[0, best["class_index"]] == expected.max()

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -28,6 +29,12 @@ def plugin(hook: str, *payloads: object) -> object:
 
 def frontend(name: str, suffix: str = ".x") -> Frontend:
     return Frontend(name=name, summary=name, suffixes=(suffix,), sniff=bool, open=lambda request: request)  # type: ignore[arg-type, return-value]  # never opened
+
+
+class TheirDistribution:
+    """As much of a distribution as the host looks at."""
+
+    metadata: ClassVar = {"Name": "their-dist", "Version": "2.0"}
 
 
 def fail(error: Exception) -> None:
@@ -184,7 +191,7 @@ def test_unknown_capability_is_refused() -> None:
 def test_unexpected_error_of_a_third_party_names_the_plugin() -> None:
     host = empty_host()
     item = frontend("f")
-    host.register(plugin("synap_frontends", item), "frontend-f", distribution="their-dist", version="2.0")
+    host.register(plugin("synap_frontends", item), "frontend-f", TheirDistribution())  # type: ignore[arg-type]  # enough
     match = "plugin 'frontend-f' of their-dist 2.0: frontend 'f' failed: KeyError: 'x'; .*--disable-plugin frontend-f"
     with pytest.raises(PluginError, match=match), host.boundary(item):
         fail(KeyError("x"))

@@ -129,6 +129,7 @@ ERRORS = {
     "M22": ("inputs: [null]\nquantization: {dataset: [a, b]}", "1 input(s) but 2 quantization dataset(s)"),
     "M25-word": ("quantization: {data_type: foo}", "invalid quantization data_type 'foo'"),
     "M25-map": ("quantization: {data_type: {a: bar}}", "invalid quantization data_type 'bar'"),
+    "P27": ("outputs: [{name: x}, {}]", "All output names or none must be specified"),
     "M28": (
         "security: {secure: true}",
         "missing: encryption_key, signature_key, model_certificate, vendor_certificate",

@@ -10,8 +10,8 @@ import click
 
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
 from synap_core.cli.tables import print_table
+from synap_core.columns import short_name
 from synap_core.errors import one_line
-from synap_core.model_info import short_name
 from synap_core.tensors import format_shape
 
 Json = dict[str, Any]  # what the inspection gives, as it would come out of a JSON file

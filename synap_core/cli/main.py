@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from synap_core.cli.shell import HELP_OPTIONS, load_host, plugin_options, run_command
+from synap_core.payloads import Command
 
 BUILT_IN = {
     "completion": "Print a script for shell completion.",
@@ -33,10 +34,16 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name in BUILT_IN:
-            command: click.Command = importlib.import_module(f"synap_core.cli.{cmd_name}").command
-            return command
-        extra = load_host(ctx).commands
-        return extra[cmd_name].load() if cmd_name in extra else None
+            built_in: click.Command = importlib.import_module(f"synap_core.cli.{cmd_name}").command
+            return built_in
+        host = load_host(ctx)
+        if cmd_name not in host.commands:
+            if host.inactive(Command, cmd_name):
+                raise host.missing(Command, cmd_name, host.commands)
+            return None
+        command = host.commands[cmd_name]
+        with host.boundary(command):
+            return command.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import click
 
+from synap_core.cli.main import BUILT_IN
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
 from synap_core.cli.tables import print_table
 from synap_core.host import PluginRecord
+from synap_core.payloads import Command as Extra
 
 
 @click.command("plugins", cls=Command, context_settings=HELP_OPTIONS)
@@ -17,12 +19,20 @@ from synap_core.host import PluginRecord
 @click.pass_context
 def command(ctx: click.Context, *, as_json: bool) -> None:
     """List the installed plugins: enabled, disabled (by whom) or failed (why)."""
-    records = load_host(ctx).listing()
+    records = [_with_reserved_names(record) for record in load_host(ctx).listing()]
     if as_json:
+        import json
+
         click.echo(json.dumps([_as_json(record) for record in records], indent=2))
         return
     headers = ("KIND", "PLUGIN", "PROVIDES", "DISTRIBUTION", "VERSION", "STATE", "REASON")
     print_table(headers, [_row(record) for record in records])
+
+
+def _with_reserved_names(record: PluginRecord) -> PluginRecord:
+    taken = [name for kind, name in record.provides if kind == Extra.kind and name in BUILT_IN]
+    reason = f"the command {taken[0]!r} is built in and cannot be replaced" if taken else record.reason
+    return replace(record, reason=reason)
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
+from synap_core.columns import align_columns
 from synap_core.errors import one_line
-from synap_core.model_info import align_columns
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

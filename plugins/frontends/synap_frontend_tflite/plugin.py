@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from synap_core.api import Frontend, ModelRequest, SourceModel, hookimpl
+from synap_core.api import Frontend, hookimpl
+
+if TYPE_CHECKING:
+    from synap_core.api import ModelRequest, SourceModel
 
 FILE_IDENTIFIER = b"TFL3"
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synap_core.api import Conversion, OutputFormat, hookimpl, pack_bundle, render_model_info
+from synap_core.api import OutputFormat, hookimpl
+
+if TYPE_CHECKING:
+    from synap_core.api import Conversion
 
 BUNDLE_FILE = "model.synap"
 INFO_FILE = "model_info.txt"
@@ -13,6 +17,8 @@ INFO_FILE = "model_info.txt"
 
 def write(conversion: Conversion, out_dir: Path) -> None:
     """Write the bundle and the report."""
+    from synap_core.api import pack_bundle, render_model_info
+
     (out_dir / BUNDLE_FILE).write_bytes(pack_bundle(conversion))
     (out_dir / INFO_FILE).write_text(render_model_info(conversion), encoding="utf-8", newline="\n")
 
