@@ -1,6 +1,6 @@
 """Compare a bundle whose two branches may run in parallel with itself run one subgraph at a time.
 
-``python benchmarks/branches.py``: prints the median wall times with ``parallel_limit`` 0 and 1, taken in turn in one
+``python -m benchmarks.branches``: prints the median wall times with ``parallel_limit`` 0 and 1, taken in turn in one
 run, and their ratio; it has to be below 1 on a machine with two free cores.
 """
 
@@ -84,5 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from synap_core.bundle_writer import pack_bundle
 from synap_core.convert import ConvertRequest, convert
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
+from synap_core.model_files import open_model
+from synap_core.names import is_operator
 from synap_core.network import Network
+from synap_core.source import ModelRequest
 from tests.support.litert import Oracle, random_array
 
 RUNNABLE = (
@@ -130,3 +134,27 @@ def test_builtin_kernels_are_used_when_xnnpack_is_switched_off(
     got = Network(pack_bundle(conversion), host=host, isolate=False).predict(inputs)[0]
     np.testing.assert_array_equal(got, Oracle(path, xnnpack=False)(inputs)[0])
     assert (got != Oracle(path)(inputs)[0]).any()  # so the option did make a difference
+
+
+QUANTIZED = tuple(name for name in RUNNABLE if re.search("quant|int8|ptq|kws_ref_model$", name))
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_real_quantized_model_cut_in_three_equals_the_whole_bit_for_bit(
+    host: PluginHost, zoo: Path, tmp_path: Path, name: str, rng: np.random.Generator
+) -> None:
+    path = zoo / "models" / f"{name}.tflite"
+    operators = [layer for layer in open_model(host, ModelRequest(path=path)).layers if is_operator(layer)]
+    inputs = Oracle(path).random_inputs(rng)
+    expected = Oracle(path, xnnpack=False)(inputs)
+    meta = tmp_path / "meta.yaml"
+    for _ in range(3):
+        first, second = sorted(rng.choice(len(operators), size=2, replace=len(operators) < 2))
+        # The gpu delegate runs on LiteRT's own kernels on a host, so the cpu parts must not use XNNPACK's either.
+        rules = {index: "gpu" if first <= index < second else "cpu use_xnnpack=0" for index in range(len(operators))}
+        meta.write_text(f"delegate: {json.dumps(rules)}\n")
+        conversion = convert(ConvertRequest(model=path, target="VS680", meta=meta), host).conversion
+        with Network(pack_bundle(conversion), host=host, isolate=False) as network:
+            for got, want in zip(network.predict(inputs), expected, strict=True):
+                np.testing.assert_array_equal(got, want)
