@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,8 @@ class Network:
     """A model that runs on the host.
 
     The subgraphs are executed in a child process, so that a model that crashes or hangs its runtime becomes an error
-    here. State of variables is kept from one prediction to the next.
+    here. State of variables is kept from one prediction to the next. Threads may share a network: their predictions
+    are made one after the other.
 
     Args:
         model: Path of a ``.synap`` bundle or of a single model, or the content of a bundle.
@@ -48,6 +50,7 @@ class Network:
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         bundle = load_bundle(model, meta)
+        self._lock = threading.Lock()
         host = host or PluginHost.from_environment()
         self._engine = Sandbox(model, meta, host.policy, timeout) if isolate else Executor(bundle, host)
         self.bundle: Bundle = bundle
@@ -74,11 +77,13 @@ class Network:
     def predict_timed(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> RunResult:
         """Run once, and tell how long it took on this host, which says nothing about the device; see `predict`."""
         arrays = [_raw(array, tensor) for array, tensor in zip(self._ordered(inputs), self.inputs, strict=True)]
-        return self._engine.run(arrays)
+        with self._lock:
+            return self._engine.run(arrays)
 
     def reset(self) -> None:
         """Forget the state that earlier predictions left in variables."""
-        self._engine.reset()
+        with self._lock:
+            self._engine.reset()
 
     def close(self) -> None:
         """End the child process."""

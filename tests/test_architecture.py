@@ -64,3 +64,14 @@ def test_every_package_is_typed() -> None:
     packages = {path.parent for path in (*CORE, *PLUGINS) if path.name == "__init__.py"}
     top = {package for package in packages if not (package.parent / "__init__.py").exists()}
     assert {package.name for package in top if not (package / "py.typed").exists()} == set()
+
+
+POSIX_ONLY = re.compile(
+    r"^(?:import|from) (?:fcntl|grp|pwd|resource|termios|tty)\b|\bos\.(?:fork|kill|getuid|setsid)\b", re.MULTILINE
+)
+"""At module level; a function may use such a module behind a check that the system has it."""
+
+
+@pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=lambda path: path.parent.name + "/" + path.name)
+def test_nothing_needs_a_posix_system(path: Path) -> None:
+    assert POSIX_ONLY.findall(path.read_text(encoding="utf-8")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,13 @@ def test_wrong_input_is_refused(bundle: Callable[..., bytes], host: PluginHost, 
     network = Network(bundle(quantized()), host=host, isolate=False)
     with pytest.raises(InputError, match=message):
         network.predict(inputs)  # type: ignore[arg-type]
+
+
+def test_threads_may_share_a_network(bundle: Callable[..., bytes], host: PluginHost, isolate: bool) -> None:
+    with Network(bundle(six()), host=host, isolate=isolate) as network, ThreadPoolExecutor(4) as pool:
+        inputs = [np.full((1, 4), -number, np.float32) for number in range(40)]
+        for x, (c4, _) in zip(inputs, pool.map(lambda x: network.predict([x]), inputs), strict=True):
+            np.testing.assert_array_equal(c4, np.abs(x))
 
 
 def test_options_without_effect_are_noted(bundle: Callable[..., bytes], host: PluginHost, isolate: bool) -> None:
