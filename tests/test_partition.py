@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +25,9 @@ from synap_core.model_files import open_model
 from synap_core.names import is_operator
 from synap_core.partition import Part, partition
 from synap_core.selection import Cut
+from tests.support.cli import Synap
 from tests.support.hosts import host_with, stand_in_delegate
+from tests.support.onnx_models import conv5
 from tests.support.toy_source import GraphModel, graph_model, six_graph
 
 DELEGATES = tuple(Assignment(name) for name in ("npu", "gpu", "cpu"))
@@ -217,6 +222,23 @@ def test_variable_keeps_its_layers_in_one_subgraph_even_where_branches_could_par
     source = graph_model(["x"], operators, ["y", "z"], {"read": "v", "assign": "v"})
     parts = split(source, "cpu gpu cpu cpu cpu")
     assert layers_of(parts) == [["far"], ["read", "add", "assign", "peek"]]
+
+
+@pytest.mark.acceptance("P24")
+@pytest.mark.parametrize(("options", "subgraphs"), [(["--no-branch-split"], 3), ([], 4)], ids=["greedy", "branches"])
+def test_p24_tensor_that_skips_a_subgraph_comes_from_the_one_that_computes_it(
+    synap: Synap, tmp_path: Path, rng: np.random.Generator, options: list[str], subgraphs: int
+) -> None:
+    model, meta, out = tmp_path / "conv5.onnx", tmp_path / "meta.yaml", tmp_path / "out"
+    model.write_bytes(conv5(rng).SerializeToString())
+    meta.write_text("delegate: {'*': cpu, '2': gpu}")
+    args = ["--model", model, "--meta", meta, "--target", "SL1620", "--out-dir", out]
+    assert synap("convert", *args, *options).code == 0
+    with zipfile.ZipFile(out / "model.synap") as archive:
+        graph = json.loads(archive.read("bundle.json"))["graph"]
+    assert len(graph) == subgraphs
+    if subgraphs == 3:
+        assert graph[2]["inputs"] == [{"subgraph": 1, "out": 0}, {"subgraph": 0, "out": 1}]
 
 
 @pytest.fixture(scope="module")

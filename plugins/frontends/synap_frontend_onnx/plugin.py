@@ -1,0 +1,27 @@
+"""Registration of the ``onnx`` frontend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synap_core.api import Frontend, ModelRequest, SourceModel, hookimpl
+from synap_frontend_onnx.sniff import looks_like_onnx
+
+
+def open_model(request: ModelRequest) -> SourceModel:
+    """Open an ``.onnx`` file."""
+    from synap_frontend_onnx.model import OnnxModel
+
+    return OnnxModel.open(request)
+
+
+@hookimpl
+def synap_frontends() -> Iterable[Frontend]:
+    """Offer the frontend."""
+    yield Frontend(
+        name="onnx",
+        summary="ONNX models",
+        suffixes=(".onnx",),
+        sniff=looks_like_onnx,
+        open=open_model,
+    )

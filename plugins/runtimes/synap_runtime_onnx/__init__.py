@@ -1,0 +1,1 @@
+"""Runtime for ONNX models on the host, by ONNX Runtime."""
