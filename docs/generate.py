@@ -174,7 +174,8 @@ def _entries(section: str) -> dict[str, str]:
 
 def cli_page() -> str:
     """Every command with its options, from what ``--help`` is made of."""
-    blocks = ["# Command line", NOTICE, "Long options may be abbreviated as long as only one option fits."]
+    abbreviations = "Long options of the commands may be abbreviated as long as only one option fits."
+    blocks = ["# Command line", NOTICE, abbreviations]
     blocks += [*_command_blocks("synap", synap), "Plugins may add commands; `synap --help` lists them, too."]
     blocks += [_table(("Command", ""), [(f"[`{name}`](#synap-{name})", text) for name, text in BUILT_IN.items()])]
     for name in BUILT_IN:
@@ -193,9 +194,9 @@ def _command_blocks(name: str, command: click.Command) -> Iterator[str]:
     options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
     shown = [record for p in options if (record := p.get_help_record(context)) is not None]
     yield _table(("Option", "Meaning"), [(f"`{names}`", text) for names, text in shown])
-    hidden = [f"`{', '.join(p.opts)}` ({(p.help or '').rstrip('.')})" for p in options if p.hidden]
+    hidden = [f"`{', '.join(p.opts)}`{f' ({p.help.rstrip(chr(46))})' if p.help else ''}" for p in options if p.hidden]
     if hidden:
-        yield f"Not shown by `--help`: {', '.join(hidden)}."
+        yield f"Accepted but not shown by `--help`: {', '.join(hidden)}."
 
 
 def _exit_codes() -> list[tuple[str, str]]:
@@ -206,13 +207,15 @@ def _exit_codes() -> list[tuple[str, str]]:
         (str(PluginError.exit_code), "A plugin broke its contract."),
         (str(shell.EXIT_INTERNAL), "A defect of the toolkit; its traceback is shown."),
         (str(shell.EXIT_INTERRUPTED), "Interrupted with Ctrl-C."),
+        (str(shell.EXIT_TERMINATED), "Ended by a termination request."),
     ]
 
 
 def _streams() -> str:
     return (
         "Results go to standard output; errors and warnings go to standard error, in one line each, which begins with\n"
-        "`Error: ` or `Warning: `. Tables are drawn on a terminal and plain text otherwise."
+        "`Error: ` or `Warning: `; a command line that cannot be understood also gets its usage.\n"
+        "Tables are drawn on a terminal and plain text otherwise."
     )
 
 

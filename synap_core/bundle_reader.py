@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -99,6 +100,9 @@ def load_bundle(source: str | Path | bytes, meta: str | Path | None = None) -> B
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            msg = "not a regular file"
+            raise InputError(msg, where=path, hint="give the path of a file")
         if path.stat().st_size > MAX_UNPACKED_BYTES:
             msg = f"larger than {MAX_UNPACKED_BYTES} bytes"
             raise InputError(msg, where=path)
@@ -220,6 +224,9 @@ def _subgraph(archive: _Archive, entry: object, where: str) -> BundleSubgraph:
         msg = "'model' and 'meta' must be member names"
         raise InputError(msg, where=where)
     meta = read_metadata(archive.read(names[1], MAX_JSON_BYTES), names[1])
+    if meta.secure:
+        msg = "this is a secure model: only the device that has its keys can execute it"
+        raise InputError(msg, where=names[1], hint="run it on the board")
     refs = _refs(entry.get("inputs", []), f"{where}.inputs")
     if len(refs) != len(meta.inputs):
         msg = f"{len(refs)} inputs are wired, but {names[1]} describes {len(meta.inputs)}"

@@ -49,8 +49,12 @@ def pack_bundle(conversion: Conversion) -> bytes:
     Raises:
         PluginError: A delegate returned tensors that do not connect.
     """
+    from synap_core.bundle_reader import read_bundle
+
     entries, outputs = wire(conversion)
-    return write_archive(entries, outputs)
+    content = write_archive(entries, outputs)
+    read_bundle(content, "the new bundle")  # what the reader refuses is not written
+    return content
 
 
 def wire(conversion: Conversion) -> tuple[list[BundleEntry], list[tuple[int, int]]]:
@@ -114,7 +118,7 @@ def _ref(ref: tuple[int, int]) -> dict[str, int]:
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", errors="replace")
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 _LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 64 << 20
 MAX_ARRAY_BYTES = 1 << 32
+MAX_SKIPPED_BYTES = 1 << 16
 
 
 class ChannelClosedError(Exception):
@@ -60,8 +61,24 @@ def receive(stream: BinaryIO) -> Message:
     (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
     if length > MAX_HEADER_BYTES:
         raise ChannelClosedError
-    header = json.loads(_exactly(stream, length))
-    return Message(header["kind"], header["values"], tuple(_arrays(stream, header["arrays"])))
+    try:
+        header = json.loads(_exactly(stream, length))
+        return Message(header["kind"], header["values"], tuple(_arrays(stream, header["arrays"])))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ChannelClosedError from error
+
+
+def skip_to(stream: BinaryIO, word: bytes) -> None:
+    """Read up to and including a word.
+
+    Raises:
+        ChannelClosedError: The other side is gone, or says something else for too long.
+    """
+    seen = b""
+    while not seen.endswith(word):
+        if len(seen) > MAX_SKIPPED_BYTES:
+            raise ChannelClosedError
+        seen += _exactly(stream, 1)
 
 
 def _arrays(stream: BinaryIO, shapes: Sequence[tuple[str, Sequence[int]]]) -> list[np.ndarray]:

@@ -85,14 +85,14 @@ def _check_installed(name: str, target: Target, host: PluginHost, where: str) ->
         raise InputError(msg, where=where or None)
     if name not in host.delegates:
         error = host.missing(Delegate, name, available)
-        role = " (the default of this target)" if name == target.delegates[0] else ""
+        role = ", the default of this target," if name == target.delegates[0] else ""
         hint = error.hint
         if available:
             *others, last = available
             choice = f"'delegate: {last}'{''.join(f' (or {other})' for other in others)}"
             hint = f"to run on another one, write {choice} in a metafile and give it with --meta"
             hint = f"{error.hint}; {hint}" if "is not available" in error.message else hint
-        msg = f"{target.name}: {error.message}{role}"
+        msg = f"{target.name}: {error.message.replace(repr(name), repr(name) + role)}"
         raise type(error)(msg, where=where or None, hint=hint) from error
 
 

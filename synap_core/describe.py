@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ INPUT_SECURITY = "any"
 OUTPUT_SECURITY = "secure-if-input-secure"
 ANCHORS = "${ANCHORS}"
 IMAGE_CHANNELS = (1, 3, 4)
+MAX_ITEMS = 1 << 29
+"""Items of a tensor of four bytes each that fit into what the reader of a bundle accepts."""
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class Describer:
         entry = self.meta.inputs[position]
         meta = replace(self._basic(info), data_format=entry.format or self.meta.input_format, security=entry.security)
         meta = replace(meta, mean=self._means(entry, meta, position), scale=entry.scale)
-        return self._with_inferred(meta)
+        return self._with_inferred(self._with_both(meta))
 
     def output(self, tensor: str) -> TensorMeta:
         """Describe an output of a subgraph.
@@ -119,6 +122,16 @@ class Describer:
             raise InputError(msg, where=self.meta.where("inputs", position, "means"))
         return tuple(float(v) for v in entry.means)
 
+    @staticmethod
+    def _with_both(meta: TensorMeta) -> TensorMeta:
+        """Write a missing mean as 0 and a missing scale as 1, when only one of them is given.
+
+        The device would take the other from the quantization, although the manual says 0 and 1.
+        """
+        if meta.scale is not None and meta.mean is None:
+            return replace(meta, mean=(0.0,) * meta.channels)
+        return replace(meta, scale=1.0) if meta.mean is not None and meta.scale is None else meta
+
     def _with_inferred(self, meta: TensorMeta) -> TensorMeta:
         """Write out the normalisation of an int8 image input that gives none.
 
@@ -157,6 +170,18 @@ def _check_describable(info: TensorInfo) -> None:
         (
             info.quant is not None and info.quant.axis is not None,
             lambda: "per-channel quantization cannot cross the boundary of a subgraph",
+        ),
+        (
+            info.quant is not None and not all(0 < scale < math.inf for scale in info.quant.scale),
+            lambda: "a quantization scale must be a positive number",
+        ),
+        (
+            info.quant is not None and not all(abs(zero) < 1 << 31 for zero in info.quant.zero_point),
+            lambda: "a zero point must be a 32-bit integer",
+        ),
+        (
+            math.prod(info.shape) > MAX_ITEMS,
+            lambda: f"shape {format_shape(info.shape)} has more than {MAX_ITEMS} items",
         ),
         (
             info.quant is not None and info.quant.scheme != ASYMMETRIC_AFFINE,

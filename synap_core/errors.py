@@ -19,7 +19,7 @@ class SynapError(Exception):
     def __init__(self, message: str, *, where: str | Path | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.where = None if where is None else str(where)
+        self.where = str(where) if where else None
         self.hint = hint
 
     def __str__(self) -> str:

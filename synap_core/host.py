@@ -16,7 +16,7 @@ import pluggy
 from synap_core.errors import InputError, PluginError, SynapError
 from synap_core.hooks import PROJECT, SynapSpec
 from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Registration, Runtime, Target
-from synap_core.plugin_policy import PluginPolicy, plugin_policy
+from synap_core.plugin_policy import NOT_ALLOWED, PluginPolicy, plugin_policy
 from synap_core.version import DISTRIBUTION
 
 ENTRY_POINT_GROUP = "synap.plugins"
@@ -305,4 +305,6 @@ def _reason(error: BaseException) -> str:
 def _how_to_enable(record: PluginRecord) -> str:
     if record.state == "failed":
         return f"plugin {record.name!r} failed to load: {record.reason}"
+    if record.reason.endswith(NOT_ALLOWED):
+        return f"plugin {record.name!r} is disabled by {record.reason}; add it to that list"
     return f"plugin {record.name!r} is disabled by {record.reason}; enable it with --enable-plugin {record.name}"

@@ -93,7 +93,9 @@ def _open_or_none(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel | N
 
 def _open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"model{Path(subgraph.model_name).suffix}"
+        suffix = Path(subgraph.model_name).suffix.lower()
+        known = {item for frontend in host.frontends.values() for item in frontend.suffixes}
+        path = Path(folder) / f"model{suffix if suffix in known else ''}"
         path.write_bytes(subgraph.model)
         return open_model(host, ModelRequest(path=path))
 

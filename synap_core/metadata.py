@@ -14,6 +14,10 @@ DTYPE_ALIASES = {"u8": "uint8", "i8": "int8", "u16": "uint16", "i16": "int16"}
 DEFAULT_DELEGATE = "npu"
 MAX_TENSOR_BYTES = 1 << 31
 MAX_RANK = 32
+MAX_BITS = 64
+"""Bits of an integer; any real one fits."""
+
+MAX_FRACTIONAL_LENGTH = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +174,11 @@ class _Attributes:
         scheme = self._text("quantizer")
         dtype = self._dtype("qtype", values)
         if scheme == DYNAMIC_FIXED_POINT:
-            return QuantParams(dtype=dtype, scheme=scheme, fractional_length=int(self._number("fl", values)))
+            length = self._number("fl", values)
+            if abs(length) > MAX_FRACTIONAL_LENGTH:
+                msg = f"'fl' is {length:g}; it must be between -{MAX_FRACTIONAL_LENGTH} and {MAX_FRACTIONAL_LENGTH}"
+                raise InputError(msg, where=self.where)
+            return QuantParams(dtype=dtype, scheme=scheme, fractional_length=int(length))
         if scheme == ASYMMETRIC_AFFINE:
             scale, zero_point = self._number("scale", values), int(self._number("zero_point", values))
             return QuantParams(dtype=dtype, scheme=scheme, scale=(scale,), zero_point=(zero_point,))
@@ -178,4 +186,6 @@ class _Attributes:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value.bit_length() < MAX_BITS if isinstance(value, int) else math.isfinite(value)

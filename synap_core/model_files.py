@@ -29,7 +29,7 @@ def open_model(host: PluginHost, request: ModelRequest, frontend: str | None = N
     if head.startswith(GIT_LFS_POINTER):
         msg = "this is a git-lfs pointer, not the model itself"
         raise InputError(msg, where=request.path, hint="run 'git lfs pull' to get the file")
-    chosen = host.find(Frontend, frontend) if frontend else choose_frontend(host, request.path, head)
+    chosen = host.find(Frontend, frontend) if frontend is not None else choose_frontend(host, request.path, head)
     with host.boundary(chosen):
         try:
             opened = chosen.open(request)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from synap_core.columns import align_columns, short_name
 from synap_core.conversion import Conversion
+from synap_core.errors import one_line
 from synap_core.subgraphs import Artifact, Subgraph
 from synap_core.tensors import TensorMeta, format_shape
 from synap_core.version import toolkit_version
@@ -30,7 +31,7 @@ def render_model_info(conversion: Conversion) -> str:
 
 def _tensors(tensors: Iterable[TensorMeta]) -> Iterator[str]:
     for tensor in tensors:
-        yield f"  - name: {tensor.name}"
+        yield f"  - name: {one_line(tensor.name)}"
         yield f"    shape: {list(tensor.shape)}"
         yield f"    type: {tensor.dtype}{' quantized' if tensor.quant else ''}"
 
@@ -76,5 +77,5 @@ def _layer_table(subgraph: Subgraph) -> Iterator[str]:
     for layer in subgraph.part.layers:
         outputs = [tensors[t] for t in layer.outputs if t in tensors]
         shapes = ", ".join(f"{format_shape(t.shape)} {t.dtype}" for t in outputs)
-        rows.append((str(layer.index), layer.type, shapes, short_name(layer.name)))
+        rows.append((str(layer.index), layer.type, shapes, one_line(short_name(layer.name))))
     yield from align_columns(rows)

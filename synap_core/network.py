@@ -51,6 +51,7 @@ class Network:
     ) -> None:
         bundle = load_bundle(model, meta)
         self._lock = threading.Lock()
+        self._closed = False
         host = host or PluginHost.from_environment()
         self._engine = Sandbox(model, meta, host.policy, timeout) if isolate else Executor(bundle, host)
         self.bundle: Bundle = bundle
@@ -78,17 +79,25 @@ class Network:
         """Run once, and tell how long it took on this host, which says nothing about the device; see `predict`."""
         arrays = [_raw(array, tensor) for array, tensor in zip(self._ordered(inputs), self.inputs, strict=True)]
         with self._lock:
+            self._check_open()
             return self._engine.run(arrays)
 
     def reset(self) -> None:
         """Forget the state that earlier predictions left in variables."""
         with self._lock:
+            self._check_open()
             self._engine.reset()
 
     def close(self) -> None:
-        """End the child process."""
+        """End the child process; nothing can be predicted any more."""
+        self._closed = True
         if isinstance(self._engine, Sandbox):
             self._engine.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "the network is closed"
+            raise InputError(msg, hint="make a new one")
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +125,9 @@ class Network:
 
 
 def _raw(array: np.ndarray, tensor: TensorMeta) -> np.ndarray:
+    if not hasattr(array, "dtype") or not hasattr(array, "shape"):
+        msg = f"input {tensor.name!r} must be a NumPy array, not {type(array).__name__}"
+        raise InputError(msg)
     if array.shape != tensor.shape:
         msg = f"input {tensor.name!r} has the shape {format_shape(tensor.shape)}, not {format_shape(array.shape)}"
         raise InputError(msg)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,16 +19,24 @@ from synap_core.tensors import TensorMeta
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write that takes the place of ``path`` when it is complete."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Give a new file to write that takes the place of ``path`` when it is complete."""
+    partial: Path | None = None
     try:
+        if path.exists() and not path.is_file():
+            msg = "this is not a regular file; it is not replaced"
+            raise InputError(msg, where=path, hint="choose another name")
+        # A name of its own: somebody else may have put a link where a fixed one would point.
+        handle, name = tempfile.mkstemp(prefix=".synap-", dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
         yield partial
         partial.replace(path)
     except OSError as error:
         msg = f"cannot save the outputs: {error.strerror or error}"
         raise InputError(msg, where=path, hint="choose another folder") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
 
 
 def save_npz(path: Path, outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta]) -> None:

@@ -12,6 +12,7 @@ from synap_core.errors import InputError
 SYSTEM_CONFIG = Path("/etc/synap/synap.toml")
 CONFIG_NAME = "synap.toml"
 MAX_CONFIG_BYTES = 1 << 20
+NOT_ALLOWED = "(not in its list of allowed plugins)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class PluginPolicy:
             if name in layer.enable:
                 verdict = None
             if layer.only is not None and name not in layer.only:
-                verdict = f"{layer.source} (not in its list of allowed plugins)"
+                verdict = f"{layer.source} {NOT_ALLOWED}"
             if name in layer.disable:
                 verdict = layer.source
         return verdict
@@ -111,9 +112,10 @@ def _file_layers(environ: Mapping[str, str], folder: Path) -> list[PolicyLayer]:
 
 def user_config(environ: Mapping[str, str]) -> Path:
     """Path of the user's own configuration file, whether it exists or not."""
+    home = environ.get("HOME") or environ.get("USERPROFILE") or "/"
     if base := environ.get("XDG_CONFIG_HOME") or environ.get("APPDATA"):
         return Path(base) / "synap" / CONFIG_NAME
-    return Path(environ.get("HOME") or Path.home()) / ".config" / "synap" / CONFIG_NAME
+    return Path(home) / ".config" / "synap" / CONFIG_NAME
 
 
 def _working_folder_layers(folder: Path) -> list[PolicyLayer]:
@@ -141,12 +143,23 @@ def _file_layer(path: Path, table: tuple[str, ...]) -> PolicyLayer:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         msg = f"cannot read this configuration file: {error}"
         raise InputError(msg, where=path) from error
+    _check_tables(path, node, table)
     for key in table:
         node = node.get(key, {}) if isinstance(node, dict) else {}
     if not isinstance(node, dict):
         msg = f"[{'.'.join(table)}] must be a table"
         raise InputError(msg, where=path)
     return _layer_from_table(str(path), node)
+
+
+def _check_tables(path: Path, node: object, table: tuple[str, ...]) -> None:
+    """A misspelt table must not leave a plugin on; only a file of our own has to hold nothing else."""
+    for key in table[:-1]:
+        node = node.get(key, {}) if isinstance(node, dict) else {}
+    unknown = next((key for key in node if key != table[-1]), None) if isinstance(node, dict) else None
+    if unknown is not None:
+        msg = f"unknown table {unknown!r}; allowed: {table[-1]}"
+        raise InputError(msg, where=path)
 
 
 def _layer_from_table(source: str, table: dict[str, object]) -> PolicyLayer:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,13 +19,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from synap_core import errors
-from synap_core.channel import ChannelClosedError, Message, receive, send
+from synap_core.channel import ChannelClosedError, Message, receive, send, skip_to
 from synap_core.errors import ModelExecutionError, SynapError, one_line
 from synap_core.executor import RunResult
 from synap_core.plugin_policy import PluginPolicy
 
 # The child sees the modules that this process sees, and none from its working folder (-P).
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from synap_core.worker import main; main()"
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from synap_core.worker import main; main(sys.argv[2])"
 _STDERR_TAIL_BYTES = 4096
 _LOG_LINE = re.compile(r"^(INFO|WARNING|VERBOSE)\b|^[IWV]\d{4} ")
 
@@ -53,8 +54,12 @@ class Sandbox:
         self._timeout = timeout
         self._doing = "starting"
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._expired = self._closed = False
+        # Whatever a start-up file of the interpreter prints comes before this word and is skipped.
+        greeting = secrets.token_hex(16)
+        modules = json.dumps([entry for entry in sys.path if entry])
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-P", "-c", _BOOT, json.dumps([entry for entry in sys.path if entry])],
+            [sys.executable, "-P", "-c", _BOOT, modules, greeting],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -68,7 +73,7 @@ class Sandbox:
         }
         arrays = (np.frombuffer(source, np.uint8),) if isinstance(source, bytes) else ()
         try:
-            reply = self._ask(Message("load", values, arrays))
+            reply = self._ask(Message("load", values, arrays), greeting.encode())
         except BaseException:
             self.close()
             raise
@@ -90,39 +95,48 @@ class Sandbox:
 
     def close(self) -> None:
         """End the process."""
+        self._closed = True
+        # First the process: its death ends a read that another thread may be waiting in.
+        self._process.kill()
+        self._process.wait()
         for stream in (self._requests, self._replies):
             with contextlib.suppress(OSError):
                 stream.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
         self._stderr.close()
 
-    def _ask(self, request: Message) -> Message:
+    def _ask(self, request: Message, greeting: bytes = b"") -> Message:
         if self._process.poll() is not None:
-            raise self._died(timed_out=False)
-        expired = threading.Event()
-        timer = threading.Timer(self._timeout, self._expire, [expired])
+            raise self._died()
+        timer = threading.Timer(self._timeout, self._expire)
         timer.daemon = True
         timer.start()
         try:
             send(self._requests, request)
+            skip_to(self._replies, greeting)
             while (reply := receive(self._replies)).kind == "progress":
                 self._doing = str(reply.values["what"])
         except ChannelClosedError as error:
-            raise self._died(timed_out=expired.is_set()) from error
+            raise self._died() from error
+        except BaseException:
+            # An interrupted exchange would leave its reply behind for the next request.
+            self._process.kill()
+            raise
         finally:
             timer.cancel()
         return _checked(reply)
 
-    def _expire(self, expired: threading.Event) -> None:
-        expired.set()
+    def _expire(self) -> None:
+        self._expired = True
         self._process.kill()
 
-    def _died(self, *, timed_out: bool) -> SynapError:
-        if timed_out:
+    def _died(self) -> SynapError:
+        if self._closed:
+            msg = f"the network was closed while {self._doing}"
+            return ModelExecutionError(msg)
+        if self._expired:
             msg = f"no answer within {self._timeout:g} s while {self._doing}"
             return ModelExecutionError(msg, hint="give more time with --timeout, or check the model")
+        self._process.kill()
         code = self._process.wait()
         how = _signal_name(-code) if code < 0 else f"exit status {code}"
         last = self._last_words()

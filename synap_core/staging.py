@@ -67,6 +67,10 @@ def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...])
         The published files, primary one first.
     """
     written = sorted(path.name for path in folder.iterdir())
+    for name in (*written, *reports):
+        if (out_dir / name).is_dir():
+            msg = "a folder stands where a result has to go"
+            raise InputError(msg, where=out_dir / name, hint="move it away or choose another --out-dir")
     with _interrupts_held_back():
         for name in (name for name in written if name != primary):
             (folder / name).replace(out_dir / name)
@@ -78,15 +82,21 @@ def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...])
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the few moves are done: half of them would mix two conversions."""
+    """Let Ctrl-C and a termination request wait until all moves are done: half of them would mix two conversions."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[tuple[int, FrameType | None]] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    previous = {
+        number: signal.signal(number, lambda number, frame: held.append((number, frame)))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if held and callable(previous):
-        previous(*held[0])
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    for first, frame in held[:1]:
+        handler = previous[signal.Signals(first)]
+        if callable(handler):
+            handler(first, frame)

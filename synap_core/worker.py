@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from typing import BinaryIO, cast
@@ -18,12 +20,20 @@ from synap_core.executor import Executor
 from synap_core.host import PluginHost
 from synap_core.plugin_policy import PluginPolicy, PolicyLayer
 
+WATCH_S = 1.0
 
-def main() -> None:
-    """Serve requests on standard input and output until the other side closes them."""
+
+def main(greeting: str) -> None:
+    """Serve requests on standard input and output until the other side closes them.
+
+    Args:
+        greeting: Written before the first reply.
+    """
     # The parent decides about Ctrl-C, which reaches both processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _take_channel()
+    replies.write(greeting.encode())
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     server = _Server(replies)
     while True:
         try:
@@ -31,6 +41,13 @@ def main() -> None:
             send(replies, server.answer(request))
         except ChannelClosedError:
             return
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone, even while a model hangs."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)
 
 
 def _take_channel() -> tuple[BinaryIO, BinaryIO]:

@@ -321,6 +321,9 @@ REF = {"subgraph": 0, "out": 0}
         (lambda c: with_tensor(c, dtype="int64"), "'dtype' is 'int64'; allowed: byte, int8"),
         (lambda c: with_tensor(c, mean=3), "'mean' must be a list of numbers, not 3"),
         (lambda c: with_tensor(c, scale="x"), "'scale' must be a number, not 'x'"),
+        (lambda c: with_tensor(c, mean=[10**4000]), "'mean' must be a list of numbers"),
+        (lambda c: with_tensor(c, scale=float("nan")), "'scale' must be a number, not nan"),
+        (lambda c: with_tensor(c, quantizer="dynamic_fixed_point", quantize={"fl": 1e300}), "'fl' is 1e.300; it must"),
         (lambda c: with_tensor(c, name=None), "'name' must be text, not None"),
         (lambda c: with_tensor(c, quantize=3), "'quantize' must be an object"),
         (lambda c: repacked(c, {"1/subgraph_1.json": b"[1]"}), "the metadata must be a JSON object"),
@@ -393,7 +396,7 @@ def test_single_model_with_metadata_is_a_bundle_of_one(three: bytes, tmp_path: P
     [
         ("nowhere.synap", None, "nowhere.synap: file not found"),
         ("three.synap", "three.synap", "a .synap bundle holds its own metadata"),
-        (".", None, "cannot read the file"),
+        (".", None, "not a regular file"),
     ],
 )
 def test_wrong_paths_end_in_one_line(three: bytes, tmp_path: Path, name: str, meta: str | None, message: str) -> None:

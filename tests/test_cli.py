@@ -70,7 +70,7 @@ def test_c5_c6_file_that_is_no_model(synap: Synap, tmp_path: Path, out: Path) ->
     path.write_text("delegate: cpu\n")
     result = synap("convert", "--model", path, "--target", "SL1620", "--out-dir", out)
     assert result.code == 1
-    assert "unknown network format '.yaml'; supported: .tflite" in result.error
+    assert "unknown network format '.yaml'; supported: .onnx, .tflite" in result.error
 
 
 @pytest.mark.acceptance("C7")
@@ -90,7 +90,7 @@ def test_c8_unknown_target_lists_all(synap: Synap, dense3_file: Path, out: Path)
 @pytest.mark.parametrize("target", ["dolphin", "Dolphin", "VS680A0", "vs680"])
 def test_c9_targets_have_aliases_in_any_case(synap: Synap, dense3_file: Path, out: Path, target: str) -> None:
     result = synap("convert", "--model", dense3_file, "--target", target, "--out-dir", out)
-    assert "VS680: delegate 'npu' is not installed" in result.error
+    assert "VS680: delegate 'npu', the default of this target, is not installed" in result.error
 
 
 @pytest.mark.acceptance("C10", "M29")
@@ -195,7 +195,7 @@ def test_frontend_can_be_forced(synap: Synap, dense3_file: Path, out: Path) -> N
     odd = dense3_file.rename(dense3_file.with_suffix(".bin"))
     args = ["convert", "--model", odd, "--target", "SL1620", "--out-dir", out]
     assert synap(*args, "--frontend", "tflite").code == 0
-    assert "frontend 'onyx' is not installed; installed: tflite" in synap(*args, "--frontend", "onyx").error
+    assert "frontend 'onyx' is not installed; installed: onnx, tflite" in synap(*args, "--frontend", "onyx").error
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,31 @@ def test_outputs_are_dumped_as_they_are_and_as_floats(
     np.testing.assert_array_equal(np.fromfile("output_raw_0.dat", np.uint8), expected[0])
     scale = np.float32(1 / 255)
     np.testing.assert_array_equal(np.fromfile("output_float_0.dat", "<f4"), expected[0].astype(np.float32) * scale)
+
+
+def test_outputs_replace_no_special_file_and_follow_no_planted_link(
+    synap: Synap, converted: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = converted(six())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert "this is not a regular file" in synap("run", "-m", bundle, "zero", "--save-outputs", "folder").error
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".output_raw_0.dat.partial").symlink_to("victim")
+    assert synap("run", "-m", bundle, "zero", "--dump-raw").code == 0
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_named_pipe_is_no_bundle(synap: Synap, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.synap")
+    assert "not a regular file" in synap("run", "-m", tmp_path / "model.synap", "zero").error
+
+
+def test_infinite_result_is_valid_json(synap: Synap, converted: Callable[..., Path], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([[np.inf, 1, -2, 3]], np.float32))
+    result = synap("run", "-m", converted(six()), tmp_path / "x.npy", "--json")
+    assert json.loads(result.out, parse_constant=pytest.fail)["outputs"][0]["values"] == ["inf", 1, 2, 3]
 
 
 def test_model_is_looked_for_in_the_working_folder(

@@ -120,7 +120,7 @@ def test_target_whose_default_is_not_installed_says_what_to_type(
     run: Callable[..., Converted], rng: np.random.Generator
 ) -> None:
     content = dense3(rng)
-    match = "VS680: delegate 'npu' is not installed.*write 'delegate: cpu' .or gpu. in a metafile"
+    match = "VS680: delegate 'npu', the default of this target, is not installed.*write 'delegate: cpu' .or gpu. in"
     with pytest.raises(InputError, match=match):
         run(content, "", "VS680")
     assert run(content, "delegate: cpu", "VS680").conversion.delegates == ("cpu",)
@@ -224,6 +224,55 @@ def test_mean_of_a_tensor_without_channels_has_one_entry(
 ) -> None:
     (tensor,) = run(dense3(rng), "inputs: [{means: 3}]").conversion.inputs
     assert tensor.mean == (3.0,)
+
+
+@pytest.mark.parametrize(
+    ("meta", "mean", "scale"), [("scale: 255", (0.0,) * 3, 255.0), ("means: 128", (128.0,) * 3, 1.0)]
+)
+def test_missing_one_of_means_and_scale_is_written_out(
+    run: Callable[..., Converted], meta: str, mean: tuple[float, ...], scale: float
+) -> None:
+    (tensor,) = run(quantized(), f"inputs: [{{{meta}}}]").conversion.inputs
+    assert (tensor.mean, tensor.scale) == (mean, scale)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "message"),
+    [
+        (float("nan"), 0, "a quantization scale must be a positive number"),
+        (float("inf"), 0, "a quantization scale must be a positive number"),
+        (-0.5, 0, "a quantization scale must be a positive number"),
+        (0.5, 1 << 40, "a zero point must be a 32-bit integer"),
+    ],
+)
+def test_quantization_that_makes_no_sense_is_refused(
+    run: Callable[..., Converted], scale: float, zero_point: int, message: str
+) -> None:
+    builder = ModelBuilder()
+    x = builder.tensor("x", [1, 2], "int8", scale=scale, zero_point=zero_point)
+    y = builder.tensor("y", [1, 2])
+    builder.operator("DEQUANTIZE", [x], [y], schema.DequantizeOptionsT())
+    with pytest.raises(InputError, match=f"tensor 'x': {message}"):
+        run(builder.finish([x], [y]))
+
+
+def test_weights_of_a_format_that_has_none_are_warned_about(
+    host: PluginHost, model_file: WriteModel, rng: np.random.Generator
+) -> None:
+    path = model_file(dense3(rng))
+    (warning,) = convert(ConvertRequest(model=path, weights=path, target="SL1620"), host).warnings
+    assert "--weights has no effect" in warning
+
+
+@pytest.mark.parametrize("name", ["model.synap", "quantization_info.yaml", "model_info.txt"])
+def test_folder_in_the_way_of_a_result_changes_nothing(
+    run: Callable[..., Converted], host: PluginHost, tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    out = tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"{name}: a folder stands where a result has to go"):
+        write(run(dense3(rng)).conversion, host.output_formats["synap"], out, host)
+    assert files(out) == {name}
 
 
 def test_wrong_count_of_means_is_refused(run: Callable[..., Converted]) -> None:

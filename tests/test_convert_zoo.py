@@ -110,13 +110,15 @@ def test_real_model_gives_what_litert_gives_bit_for_bit(
 
 @pytest.mark.zoo
 def test_every_real_model_is_in_the_list_above_or_refused(host: PluginHost, zoo: Path) -> None:
-    refused = {}
+    refused, loaded = {}, set()
     for path in sorted((zoo / "models").rglob("*.tflite")):
         try:
             conversion = convert(ConvertRequest(model=path, target="SL1620"), host).conversion
             Network(pack_bundle(conversion), host=host, isolate=False)
+            loaded.add(f"{path.parent.name}/{path.stem}")
         except InputError as error:
             refused[path.stem] = str(error)
+    assert loaded == set(RUNNABLE)
     assert set(refused) == {"person_detect", "unknown_custom_op"}
     assert "quantized_dimension must be in range" in refused["person_detect"]
     assert "tensor 'tensor_1' has no static shape" in refused["unknown_custom_op"]

@@ -109,7 +109,7 @@ def test_missing_default_delegate_says_what_to_type(host: PluginHost) -> None:
     source = six_graph()
     layers = [layer for layer in source.layers if is_operator(layer)]
     match = (
-        r"SOC: delegate 'npu' is not installed; installed: gpu, cpu \(the default of this target\); "
+        "SOC: delegate 'npu', the default of this target, is not installed; installed: gpu, cpu; "
         r"to run on another one, write 'delegate: cpu' \(or gpu\) in a metafile and give it with --meta"
     )
     with pytest.raises(InputError, match=match):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +127,7 @@ def test_float_input_of_a_quantized_tensor_holds_real_values(bundle: Callable[..
         ([X, X], "2 inputs were given; the model has 1: x"),
         ({"y": X}, r"inputs \['y'\] were given; the model has \['x'\]"),
         ([X[0]], "input 'x' has the shape 1x4, not 4"),
+        ([[1, 2]], "input 'x' must be a NumPy array, not list"),
         ([X.astype(np.float64)], r"input 'x' takes int8 \(raw items\) or float32 \(real values\), not float64"),
     ],
 )
@@ -218,6 +223,79 @@ def test_hang_is_one_line(bundle: Callable[..., bytes], host: PluginHost) -> Non
         network.predict([np.ones(1, np.float32)])
 
 
+def test_interrupted_prediction_leaves_no_answer_for_the_next(
+    bundle: Callable[..., bytes], host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Network(bundle(six()), host=host) as network:
+        monkeypatch.setattr("synap_core.sandbox.receive", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            network.predict([X])
+        monkeypatch.undo()
+        with pytest.raises(ModelExecutionError, match="the runtime crashed"):
+            network.predict([2 * X])
+
+
+def interrupt(_: object) -> Message:
+    raise KeyboardInterrupt
+
+
+def test_closing_ends_a_prediction_that_hangs(bundle: Callable[..., bytes], host: PluginHost) -> None:
+    network = Network(bundle(never_ends()), host=host, timeout=60)
+    start = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(network.predict, [np.ones(1, np.float32)])
+        time.sleep(0.5)
+        network.close()
+        with pytest.raises(ModelExecutionError, match="the network was closed while running 0/subgraph_0.tflite"):
+            hanging.result()
+    assert time.monotonic() - start < 50  # it did not wait for the time to run out
+    with pytest.raises(InputError, match="the network is closed; make a new one"):
+        network.predict([np.ones(1, np.float32)])
+
+
+def test_what_a_start_up_file_prints_is_no_answer(
+    bundle: Callable[..., bytes], host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello from the start-up file')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Network(bundle(six()), host=host, timeout=30) as network:
+        np.testing.assert_array_equal(network.predict([X])[0], np.abs(X))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by its number")
+def test_child_ends_with_its_parent_even_while_a_model_hangs(bundle: Callable[..., bytes], tmp_path: Path) -> None:
+    (tmp_path / "model.synap").write_bytes(bundle(never_ends()))
+    code = (
+        "import sys, numpy as np\n"
+        "from synap_core import Network\n"
+        "network = Network(sys.argv[1])\n"
+        "print(network._engine._process.pid, flush=True)\n"
+        "network.predict([np.ones(1, np.float32)])\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.synap")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        time.sleep(0.5)
+        parent.kill()
+    for _ in range(200):
+        if not _is_running(child):
+            return
+        time.sleep(0.1)
+    pytest.fail("the child is still there")
+
+
+def _is_running(number: int) -> bool:
+    status = Path(f"/proc/{number}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def test_secure_model_is_refused(bundle: Callable[..., bytes]) -> None:
+    content = repacked_meta(bundle(six()), b'"secure": false', b'"secure": true')
+    with pytest.raises(InputError, match="0/subgraph_0.json: this is a secure model"):
+        Network(content)
+
+
 def test_disabled_runtime_is_not_loaded_in_the_child_either(bundle: Callable[..., bytes]) -> None:
     policy = PluginPolicy((PolicyLayer(source="the operator", disable=("runtime-tflite",)),))
     match = "runtime 'tflite' is not available; plugin 'runtime-tflite' is disabled by the operator"
@@ -227,7 +305,7 @@ def test_disabled_runtime_is_not_loaded_in_the_child_either(bundle: Callable[...
 
 def test_unknown_runtime_is_refused(bundle: Callable[..., bytes], host: PluginHost) -> None:
     content = repacked_meta(bundle(six()), b'"tflite gpu=0 "', b'"torq npu=1"')
-    with pytest.raises(InputError, match="runtime 'torq' is not installed; installed: tflite"):
+    with pytest.raises(InputError, match="runtime 'torq' is not installed; installed: onnx, tflite"):
         Network(content, host=host, isolate=False)
 
 

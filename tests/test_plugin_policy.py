@@ -96,6 +96,8 @@ def test_pyproject_of_the_working_folder_may_disable(tmp_path: Path) -> None:
         ("synap.toml", '[plugins]\ndisable = "a"\n', "must be a list of plugin names, not 'a'"),
         ("synap.toml", "[plugins\n", "cannot read this configuration file"),
         ("synap.toml", "plugins = 3\n", "must be a table"),
+        ("synap.toml", '[plugin]\ndisable = ["a"]\n', "unknown table 'plugin'; allowed: plugins"),
+        ("pyproject.toml", "[tool.synap.plugin]\n", "unknown table 'plugin'; allowed: plugins"),
         ("synap.toml", "a = " + "[" * 10_000, "cannot read this configuration file"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
-from synap_core.errors import one_line
+from synap_core.errors import InputError, one_line
 from synap_core.payloads import OutputFormat
 from synap_core.version import toolkit_version
 
@@ -26,7 +26,7 @@ FORMAT_ALIASES = {"ebg": "nb"}
 BUILD_FOLDER = "build"
 LOG_FILE = "conversion_log.txt"
 LOGGER = "synap_core"
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)
 
 _WITHOUT_EFFECT = ("tools_dir", "vssdk_dir", "cpu_profiling")
 
@@ -47,7 +47,12 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--profiling", is_flag=True, help="Make a model that can be profiled layer by layer.")
 @click.option("--no-branch-split", is_flag=True, help="Make fewer subgraphs, even if parallel branches then wait.")
 @click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file looks like.")
-@click.option("--cache-dir", type=PATH, metavar="DIR", help="Folder for reusable results; by default OUT_DIR/cache.")
+@click.option(
+    "--cache-dir",
+    type=PATH,
+    metavar="DIR",
+    help="Folder for reusable results of delegates that keep some; by default OUT_DIR/cache.",
+)
 @click.option("--verbose", is_flag=True, help="Log what is done.")
 @click.option("--silent", is_flag=True, help="Print neither progress nor success.")
 @click.option("--debug", is_flag=True, help="Log everything, and keep the log and the parts in OUT_DIR/build.")
@@ -93,6 +98,9 @@ def command(  # noqa: PLR0913 - one argument per option
     host = load_host(ctx)
     output = _output_format(host, out_format)
     build = out_dir / BUILD_FOLDER if debug or preserve else None
+    if build is not None and build.resolve() in model.resolve().parents:
+        msg = "the model is in the folder that --debug and --preserve overwrite"
+        raise InputError(msg, where=model, hint="choose another --out-dir")
     prepare_out_dir(out_dir, cache_dir)
     _set_up_logging(verbose=verbose, debug=debug, build=build)
     ctx.call_on_close(_close_logging)
@@ -171,5 +179,5 @@ def _report(converted: Converted, written: Written) -> None:
     for delegate, subgraph in zip(conversion.delegates, conversion.subgraphs, strict=True):
         click.echo(f"{subgraph.name}: {len(subgraph.part.layers)} layers on {delegate}")
     for path in written.files:
-        click.echo(f"{path}: {path.stat().st_size:,} bytes")
+        click.echo(one_line(f"{path}: {path.stat().st_size:,} bytes"))
     click.echo("Conversion successful")

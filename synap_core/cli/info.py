@@ -18,7 +18,7 @@ Json = dict[str, Any]  # what the inspection gives, as it would come out of a JS
 
 
 @click.command("info", cls=Command, context_settings=HELP_OPTIONS)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--dot", "as_dot", is_flag=True, help="Draw a bundle: print a graph for Graphviz (dot -Tsvg).")
 @plugin_options
@@ -29,6 +29,9 @@ def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> N
     from synap_core.inspection import draw_file, inspect_file
 
     check_file(file, "input")
+    if as_dot and as_json:
+        msg = "give only one of --json and --dot"
+        raise click.UsageError(msg)
     if as_dot:
         click.echo(draw_file(file, load_host(ctx)), nl=False)
         return
@@ -36,7 +39,7 @@ def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> N
     if as_json:
         click.echo(json.dumps(data, indent=2))
         return
-    click.echo(f"{file}: {data['kind']}, {data['size_bytes']:,} bytes")
+    click.echo(one_line(f"{file}: {data['kind']}, {data['size_bytes']:,} bytes"))
     for note in data.get("notes", ()):
         click.echo(f"Note: {one_line(note)}")
     if delegates := data.get("delegates"):
@@ -89,11 +92,11 @@ def _normalisation(tensor: Json) -> str:
 
 def _subgraph(subgraph: Json) -> None:
     title = f"Subgraph {subgraph['index']}: {subgraph['model']}, {subgraph['size_bytes']:,} bytes"
-    click.echo(f"\n{title}, delegate '{one_line(subgraph['delegate'])}'")
+    click.echo(f"\n{one_line(title)}, delegate '{one_line(subgraph['delegate'])}'")
     wires = [_wire(k, tensor) for k, tensor in enumerate(subgraph["inputs"])]
     print_table(("INPUT", "NAME", "FROM"), wires)
     if subgraph["layers"] is None:
-        click.echo(f"Layers not shown: {subgraph['layers_missing']}")
+        click.echo(f"Layers not shown: {one_line(subgraph['layers_missing'])}")
     else:
         _layers(subgraph["layers"])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from synap_core.host import PluginHost
     from synap_core.network import Network
 
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)
 TOP_COUNT = 5
 DEFAULT_MODELS = (("model.synap", None), ("model.nb", "model.json"))
 """Models, and their metadata, that are looked for in the working folder."""
@@ -68,7 +68,7 @@ def device_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--dump-out", is_flag=True, help="Write each output as float32 to output_float_<i>.dat.")
 @click.option("--json", "print_json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0.1), default=600.0, show_default=True, help="Seconds one step may take."
+    "--timeout", type=click.IntRange(1, 86400), default=600, show_default=True, help="Seconds one step may take."
 )
 @device_options
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
@@ -89,7 +89,7 @@ def command(  # noqa: PLR0913 - one argument per option
     dump_raw: bool,
     dump_out: bool,
     print_json: bool,
-    timeout: float,
+    timeout: int,
     inputs: tuple[str, ...],
     **without_effect: object,
 ) -> None:
@@ -184,11 +184,11 @@ class _Runner:
         }
         if self._quiet:
             return
-        click.echo(f"Model: {self._model} ({HOST_NOTICE})")
+        click.echo(one_line(f"Model: {self._model} ({HOST_NOTICE})"))
         for note in network.notes:
             click.echo(f"Note: {one_line(note)}")
         for k, tensor in enumerate(network.inputs):
-            click.echo(f"Input {k}: {about(tensor)}: {token_of(inputs, k)}")
+            click.echo(one_line(f"Input {k}: {about(tensor)}: {token_of(inputs, k)}"))
         for k, tensor in enumerate(network.outputs):
             click.echo(f"Output {k}: {about(tensor)}")
 

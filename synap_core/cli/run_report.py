@@ -47,7 +47,7 @@ class Measured:
     init_ms: float = 0.0
 
     def timings(self) -> dict[str, float]:
-        """Statistics of the times, as the device program prints them."""
+        """Statistics of the times, as the device program prints them but for the time to read the file."""
         ordered = sorted(self.times_ms)
         return {
             "init": self.init_ms,
@@ -81,6 +81,11 @@ def show(measured: Measured, classes: Sequence[Class]) -> None:
     click.echo(f"Inference timings (ms):  {timings}")
 
 
+def _values(array: np.ndarray) -> list[object]:
+    """Items in a row; JSON has no word for what is not a finite number, so that becomes text."""
+    return [value if value - value == 0 else str(value) for value in array.ravel().tolist()]
+
+
 def as_json(
     header: Mapping[str, object], measured: Measured, tensors: Sequence[TensorMeta], classes: Sequence[Class]
 ) -> dict[str, object]:
@@ -90,7 +95,7 @@ def as_json(
             "name": tensor.name,
             "shape": list(tensor.shape),
             "dtype": tensor.dtype,
-            "values": array.ravel().tolist() if array.size <= MAX_JSON_ITEMS else None,
+            "values": _values(array) if array.size <= MAX_JSON_ITEMS else None,
         }
         for tensor, array in zip(tensors, measured.outputs, strict=True)
     ]

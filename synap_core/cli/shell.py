@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import click
 
-from synap_core.errors import SynapError
+from synap_core.errors import SynapError, one_line
 from synap_core.host import PluginHost
 from synap_core.plugin_policy import PolicyLayer, plugin_policy, split_names
 
@@ -100,6 +100,7 @@ def run_command(command: click.Command, args: list[str] | None = None, name: str
     try:
         with _terminated_like_interrupted():
             result = command.main(args, prog_name=name, standalone_mode=False)
+            sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
@@ -111,6 +112,11 @@ def run_command(command: click.Command, args: list[str] | None = None, name: str
     except SynapError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # What no command foresaw: a folder that cannot be searched, a full disk under standard output, …
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {one_line(f'{where}{error.strerror or error}')}", err=True)
+        sys.exit(SynapError.exit_code)
     except Exception:  # noqa: BLE001 - a defect of ours: keep the traceback, but with an exit code of its own
         traceback.print_exc()
         click.echo("Internal error: this is a defect of the toolkit; please report it with the lines above", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synap_core.api import INPUT_TYPE, InputError, Layer, ModelRequest, QuantParams, Slice, TensorInfo
@@ -31,7 +31,7 @@ class TfliteModel:
         inputs: Ids of the graph inputs.
         outputs: Ids of the graph outputs.
         notes: What was changed.
-        warnings: None: any part of a model is a model of the same format.
+        warnings: What was asked for in vain; any part of a model is a model of the same format.
         detection: The detection post-process operator, if there is one.
     """
 
@@ -68,7 +68,8 @@ class TfliteModel:
         with damage_reported(where):
             data, notes = with_batch_one(data, graphs[0], where)
         graphs = read_graphs(data, where) if notes else graphs
-        return cls._from_graphs(data, graphs, notes, where)
+        warnings = () if request.weights is None else ("--weights has no effect: a .tflite file holds its weights",)
+        return replace(cls._from_graphs(data, graphs, notes, where), warnings=warnings)
 
     @classmethod
     def _from_graphs(cls, data: bytes, graphs: Sequence[GraphRecord], notes: Sequence[str], where: str) -> TfliteModel:

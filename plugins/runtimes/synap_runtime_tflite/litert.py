@@ -82,6 +82,11 @@ class LitertExecutable:
         if len(details) != len(tensors):
             msg = f"the model has {len(details)} {what}, its metadata describes {len(tensors)}"
             raise ModelExecutionError(msg, where=self._model.name)
+        for detail, tensor in zip(details, tensors, strict=True):
+            shape = tuple(int(dim) for dim in detail["shape"])
+            if what == "inputs" and shape != tensor.shape:
+                msg = f"input {tensor.name!r} is {list(shape)}, its metadata says {list(tensor.shape)}"
+                raise ModelExecutionError(msg, where=self._model.name)
         return [int(detail["index"]) for detail in details]
 
 
