@@ -13,6 +13,7 @@ import click
 
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
 from synap_core.errors import InputError, one_line
+from synap_core.model_tree import implies_profiling, the_metafile
 from synap_core.payloads import OutputFormat
 from synap_core.version import toolkit_version
 
@@ -41,6 +42,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--model", type=PATH, required=True, metavar="FILE", help="The model to convert.")
 @click.option("--weights", type=PATH, metavar="FILE", help="Its weights, for formats that keep them apart.")
 @click.option("--meta", type=PATH, metavar="FILE", help="The conversion metafile (YAML).")
+@click.option("--find-meta", is_flag=True, help="Use the metafile that lies beside the model, or above it.")
 @click.option("--target", required=True, metavar="SOC", help="The system on chip; 'synap plugins' lists them.")
 @click.option("--out-dir", type=PATH, required=True, metavar="DIR", help="Folder for the results; made when missing.")
 @click.option("--out-format", default="synap", show_default=True, metavar="FORMAT", help="Format of the results.")
@@ -72,6 +74,7 @@ def command(  # noqa: PLR0913 - one argument per option
     model: Path,
     weights: Path | None,
     meta: Path | None,
+    find_meta: bool,
     target: str,
     out_dir: Path,
     out_format: str,
@@ -104,6 +107,9 @@ def command(  # noqa: PLR0913 - one argument per option
     prepare_out_dir(out_dir, cache_dir)
     _set_up_logging(verbose=verbose, debug=debug, build=build)
     ctx.call_on_close(_close_logging)
+    if find_meta:
+        meta = _found_metafile(model, meta)
+        profiling = profiling or implies_profiling(meta)
     request = ConvertRequest(
         model=model,
         target=target,
@@ -122,6 +128,13 @@ def command(  # noqa: PLR0913 - one argument per option
         _keep_parts(converted, build)
     if not silent:
         _report(converted, written)
+
+
+def _found_metafile(model: Path, meta: Path | None) -> Path:
+    if meta is not None:
+        msg = "give only one of --meta and --find-meta"
+        raise click.UsageError(msg)
+    return the_metafile(model)
 
 
 @contextlib.contextmanager
