@@ -27,7 +27,7 @@ def inspect_file(path: Path, host: PluginHost) -> Json:
     """
     if path.suffix.lower() == BUNDLE_SUFFIX:
         return _bundle(path, load_bundle(path), host)
-    source = open_model(host, ModelRequest(path=path))
+    source = open_model(host, ModelRequest(path=path, inspect=True))
     native = sorted(d.name for d in host.delegates.values() if source.format in d.formats)
     return {
         "file": str(path),
@@ -37,6 +37,7 @@ def inspect_file(path: Path, host: PluginHost) -> Json:
         "outputs": [_tensor(source.tensors[t]) for t in source.outputs],
         "delegates": native,
         "notes": list(source.notes),
+        "warnings": list(source.warnings),
         "layers": layers(source),
     }
 
@@ -97,7 +98,7 @@ def _open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:
         known = {item for frontend in host.frontends.values() for item in frontend.suffixes}
         path = Path(folder) / f"model{suffix if suffix in known else ''}"
         path.write_bytes(subgraph.model)
-        return open_model(host, ModelRequest(path=path))
+        return open_model(host, ModelRequest(path=path, inspect=True))
 
 
 def layers(source: SourceModel) -> list[Json]:

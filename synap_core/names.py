@@ -99,7 +99,7 @@ class LayerIndex:
         if not keys:
             positions = listing(self._positions)
             hint = f"{self._names.suggestion(reference)} (operator indices: {positions})"
-            msg = f"layer {reference!r} not in the model"
+            msg = f"layer {reference!r} not in the model, or not needed for its outputs"
             raise InputError(msg, where=where, hint=hint)
         candidates = listing(f"{self._layers[k].index} ({self._layers[k].type})" for k in keys)
         msg = f"the layer name {reference!r} is ambiguous"

@@ -57,12 +57,15 @@ class ModelRequest:
         weights: Companion file for formats that keep the weights apart.
         inputs: Entries of the metafile's ``inputs``.
         outputs: Entries of the metafile's ``outputs``.
+        inspect: The model is only to be looked at: show it as it is, and what is open in it as open, rather than
+            prepare it for a conversion or refuse it.
     """
 
     path: Path
     weights: Path | None = None
     inputs: tuple[BoundarySpec, ...] = ()
     outputs: tuple[BoundarySpec, ...] = ()
+    inspect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,10 +50,12 @@ def test_only_one_module_uses_each_untyped_library() -> None:
     users: dict[str, set[str]] = {}
     for path in (*CORE, *PLUGINS):
         for name in imports(path):
-            for library in ("tflite", "ai_edge_litert.interpreter", "ai_edge_litert"):
+            for library in ("tflite", "ai_edge_litert.interpreter", "ai_edge_litert", "onnx", "onnxruntime"):
                 if name == library:
                     users.setdefault(library, set()).add(f"{path.parent.name}/{path.name}")
     assert users == {
+        "onnx": {"synap_frontend_onnx/library.py"},
+        "onnxruntime": {"synap_runtime_onnx/session.py"},
         "tflite": {"synap_frontend_tflite/reader.py"},
         "ai_edge_litert": {"synap_frontend_tflite/flatbuffer.py"},
         "ai_edge_litert.interpreter": {"synap_runtime_tflite/litert.py"},

@@ -17,6 +17,7 @@ import pytest
 from synap_core.cli.main import main_convert
 from synap_core.version import toolkit_version
 from tests.support.cli import Result, Synap
+from tests.support.onnx_models import model, node, value
 from tests.support.tflite_models import (
     chain,
     counter,
@@ -168,7 +169,10 @@ def test_unknown_layer_has_its_place_and_a_suggestion(synap: Synap, dense3_file:
     meta.write_text("delegate:\n  '*': cpu\n  dense1: cpu\n")
     result = synap("convert", "--model", dense3_file, "--meta", meta, "--target", "SL1620", "--out-dir", out)
     assert result.code == 1
-    assert re.search(r"meta.yaml:3:3: layer 'dense1' not in the model; did you mean 'dense_1'", result.error)
+    assert re.search(
+        r"meta.yaml:3:3: layer 'dense1' not in the model, .*did you mean 'dense_1'",
+        result.error,
+    )
 
 
 def test_output_folder_that_cannot_be_made(synap: Synap, dense3_file: Path) -> None:
@@ -265,6 +269,16 @@ def test_info_shows_a_model(synap: Synap, model_file: WriteModel) -> None:
     data = json.loads(synap("info", path, "--json").out)
     assert [(layer["index"], layer["type"]) for layer in data["layers"]][:2] == [(None, "Input"), (0, "CALL_ONCE")]
     assert data["size_bytes"] == path.stat().st_size
+
+
+def test_info_shows_a_model_as_it_is(synap: Synap, model_file: WriteModel) -> None:
+    batch_of_8 = synap("info", model_file(chain(["y"], shape=(8, 4))))
+    assert (batch_of_8.code, "8x4" in batch_of_8.out) == (0, True)
+    nodes = [node("Relu", "x", "y", "act")]
+    made = model(nodes, [value("x", [1, 3, "height", "width"])], [value("y", [1, 3, "height", "width"])])
+    open_size = synap("info", model_file(made.SerializeToString(), "net.onnx"))
+    assert (open_size.code, open_size.err) == (0, "")
+    assert "1x3x-1x-1" in open_size.out
 
 
 def test_info_shows_the_wiring_of_a_bundle(synap: Synap, converted: Callable[..., Path]) -> None:

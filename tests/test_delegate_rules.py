@@ -69,7 +69,7 @@ def test_first_delegate_of_the_target_is_the_default(full_host: PluginHost) -> N
 @pytest.mark.acceptance("P22")
 def test_p22_unknown_layer_lists_what_there_is(full_host: PluginHost, tmp_path: Path, key: str) -> None:
     layer = key.removesuffix("...")
-    match = rf"meta.yaml:1:\d+: layer '{layer}' not in the model; .*operator indices: 0, 1, 2, 3, 4, 5"
+    match = rf"meta.yaml:1:\d+: layer '{layer}' not in the model, .*operator indices: 0, 1, 2, 3, 4, 5"
     with pytest.raises(InputError, match=match):
         assigned(full_host, tmp_path, f"delegate: {{'{key}': gpu}}")
 

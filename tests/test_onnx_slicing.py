@@ -160,9 +160,9 @@ def with_opset(made: onnx.ModelProto, opset: int, ir: int) -> onnx.ModelProto:
     [
         (7, 3, (7, 4)),
         (17, 8, (17, 8)),
-        (19, 13, (19, 9)),
+        (19, onnx.IR_VERSION, (19, 9)),
         (21, 10, (19, 9)),
-        (onnx.defs.onnx_opset_version(), 13, (19, 9)),
+        (onnx.defs.onnx_opset_version(), onnx.IR_VERSION, (19, 9)),
     ],
     ids=["opset 7", "opset 17", "new IR", "opset 21", "newest"],
 )

@@ -40,6 +40,8 @@ def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> N
         click.echo(json.dumps(data, indent=2))
         return
     click.echo(one_line(f"{file}: {data['kind']}, {data['size_bytes']:,} bytes"))
+    for warning in data.get("warnings", ()):
+        click.echo(f"Warning: {one_line(warning)}", err=True)
     for note in data.get("notes", ()):
         click.echo(f"Note: {one_line(note)}")
     if delegates := data.get("delegates"):

@@ -104,7 +104,7 @@ class OnnxModel:
             inputs=inputs,
             outputs=_outputs(graph, request),
             notes=tuple(notes),
-            warnings=warnings_about(graph, found),
+            warnings=(*_vain(request), *warnings_about(graph, found)),
         )
 
     def slice(self, part: Slice) -> bytes:
@@ -122,6 +122,12 @@ class OnnxModel:
     def anchors(self) -> tuple[float, ...]:
         """No anchors: the format has no detection operator that holds any."""
         return ()
+
+
+def _vain(request: ModelRequest) -> tuple[str, ...]:
+    if request.weights is None:
+        return ()
+    return ("--weights has no effect: an .onnx file holds its weights, or names the files that do",)
 
 
 def _read_file(path: Path) -> bytes:

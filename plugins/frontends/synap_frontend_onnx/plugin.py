@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from synap_core.api import Frontend, ModelRequest, SourceModel, hookimpl
+from synap_core.api import Frontend, hookimpl
 from synap_frontend_onnx.sniff import looks_like_onnx
+
+if TYPE_CHECKING:
+    from synap_core.api import ModelRequest, SourceModel
 
 
 def open_model(request: ModelRequest) -> SourceModel:
     """Open an ``.onnx`` file."""
     from synap_frontend_onnx.model import OnnxModel
 
-    return OnnxModel.open(request)
+    return OnnxModel.open(request, lenient=request.inspect)
 
 
 @hookimpl

@@ -65,9 +65,11 @@ class TfliteModel:
         where = str(request.path)
         data = _read_file(request.path)
         graphs = read_graphs(data, where)
-        with damage_reported(where):
-            data, notes = with_batch_one(data, graphs[0], where)
-        graphs = read_graphs(data, where) if notes else graphs
+        notes: list[str] = []
+        if not request.inspect:
+            with damage_reported(where):
+                data, notes = with_batch_one(data, graphs[0], where)
+            graphs = read_graphs(data, where) if notes else graphs
         warnings = () if request.weights is None else ("--weights has no effect: a .tflite file holds its weights",)
         return replace(cls._from_graphs(data, graphs, notes, where), warnings=warnings)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from synap_core.api import Executable, Runtime, RuntimeModel, hookimpl
+from synap_core.api import Runtime, hookimpl
+
+if TYPE_CHECKING:
+    from synap_core.api import Executable, RuntimeModel
 
 
 def load(model: RuntimeModel) -> Executable:
