@@ -17,6 +17,10 @@ from synap_core.tensors import TensorMeta
 
 ZIP_START = b"PK\x03\x04"
 MAX_UNPACKED_BYTES = 1 << 31
+ALWAYS_UNPACKED_BYTES = 64 << 20
+MAX_RATIO = 50
+"""Trained weights hardly compress: what unpacks to more than this, and to more than a little, is a bomb."""
+
 MAX_MEMBERS = 10_000
 MAX_JSON_BYTES = 64 << 20
 EBG_MAGICS = (b"EBGX", b"VPMN")
@@ -161,7 +165,7 @@ class _Archive:
 
     def __init__(self, data: bytes, where: str) -> None:
         self._where = where
-        self._left = MAX_UNPACKED_BYTES
+        self._left = min(MAX_UNPACKED_BYTES, max(ALWAYS_UNPACKED_BYTES, MAX_RATIO * len(data)))
         if not data.startswith(ZIP_START):
             msg = "not a .synap bundle (it does not begin like a ZIP archive)"
             raise InputError(msg, where=where, hint="give the model.synap that 'synap convert' wrote")

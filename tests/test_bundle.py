@@ -350,13 +350,32 @@ def with_tensor(content: bytes, **changes: object) -> bytes:
     return repacked(content, {"1/subgraph_1.json": json.dumps(meta).encode()})
 
 
-def test_member_that_claims_to_be_huge_is_refused_before_it_is_read(three: bytes) -> None:
-    bomb = repacked(three, {"0/subgraph_0.toy": bytes(20_000_000)}, method=zipfile.ZIP_DEFLATED)
+def test_archive_that_unpacks_to_far_more_than_it_holds_is_refused(three: bytes) -> None:
+    bomb = repacked(three, {"0/subgraph_0.toy": bytes(80 << 20)}, method=zipfile.ZIP_DEFLATED)
     assert len(bomb) < 100_000
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synap_core.bundle_reader.MAX_UNPACKED_BYTES", 1_000_000)
-        with pytest.raises(InputError, match="unpacks to 20000000 bytes, more than is allowed"):
-            read_bundle(bomb, "x")
+    with pytest.raises(InputError, match="unpacks to 83886080 bytes, more than is allowed"):
+        read_bundle(bomb, "x")
+
+
+def test_many_members_cannot_do_what_one_may_not(three: bytes) -> None:
+    parts = {f"{k}/subgraph_{k}.toy": bytes(30 << 20) for k in range(3)}
+    with pytest.raises(
+        InputError, match="2/subgraph_2.toy: the member unpacks to 31457280 bytes, more than is allowed"
+    ):
+        read_bundle(repacked(three, dict(parts), method=zipfile.ZIP_DEFLATED), "x")
+
+
+def test_member_names_are_only_names(three: bytes, tmp_path: Path) -> None:
+    graph = bundle_json(three)["graph"]
+    graph[0]["model"] = "../../../escaped.toy"
+    stream = io.BytesIO(with_bundle(three, graph=graph))
+    with zipfile.ZipFile(stream, "a") as more:
+        more.writestr("../../../escaped.toy", b"content")
+    (tmp_path / "a/b/c/d").mkdir(parents=True)
+    path = tmp_path / "a/b/c/d/model.synap"
+    path.write_bytes(stream.getvalue())
+    assert load_bundle(path).subgraphs[0].model == b"content"
+    assert list(tmp_path.rglob("escaped*")) == []
 
 
 def test_any_damage_of_a_bundle_ends_in_one_line(three: bytes) -> None:
