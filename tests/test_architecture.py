@@ -54,7 +54,7 @@ def test_only_one_module_uses_each_untyped_library() -> None:
                 if name == library:
                     users.setdefault(library, set()).add(f"{path.parent.name}/{path.name}")
     assert users == {
-        "onnx": {"synap_frontend_onnx/library.py"},
+        "onnx": {"synap_frontend_onnx/protos.py"},
         "onnxruntime": {"synap_runtime_onnx/session.py"},
         "tflite": {"synap_frontend_tflite/reader.py"},
         "ai_edge_litert": {"synap_frontend_tflite/flatbuffer.py"},

@@ -10,7 +10,7 @@ from synap_frontend_onnx.dimensions import Resolution, dims_of, static_shape, wi
 from synap_frontend_onnx.folding import constant_tensors, fold
 from synap_frontend_onnx.graph import Graph
 from synap_frontend_onnx.inspector import Inspector, RefusedError
-from synap_frontend_onnx.library import GraphProto, ModelProto, TensorProto, ValueInfoProto
+from synap_frontend_onnx.protos import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from synap_frontend_onnx.weights import is_small
 
 MAX_ROUNDS = 12

@@ -13,7 +13,7 @@ from synap_core.api import InputError
 from synap_frontend_onnx.analysis import Analysis
 from synap_frontend_onnx.dimensions import Resolution, static_shape, with_shape
 from synap_frontend_onnx.graph import Graph, Node
-from synap_frontend_onnx.library import AttributeValue, array_of, attributes
+from synap_frontend_onnx.protos import AttributeValue, array_of, attributes
 
 ELEMENTWISE = frozenset(
     word

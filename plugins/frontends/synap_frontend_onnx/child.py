@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from synap_frontend_onnx.inspector import DONE, HEADER, OUT_OF_MEMORY, REFUSED, read_exactly
-from synap_frontend_onnx.library import (
+from synap_frontend_onnx.protos import (
     LIBRARY_ERRORS,
     ModelProto,
     NodeProto,

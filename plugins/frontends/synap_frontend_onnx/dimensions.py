@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synap_core.api import BoundarySpec, InputError
-from synap_frontend_onnx.library import TypeProto, ValueInfoProto
+from synap_frontend_onnx.protos import TypeProto, ValueInfoProto
 from synap_frontend_onnx.weights import MAX_RANK
 
 Dims = list[int | str | None]

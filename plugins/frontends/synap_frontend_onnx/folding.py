@@ -13,7 +13,7 @@ import numpy as np
 from synap_frontend_onnx.dimensions import static_shape
 from synap_frontend_onnx.graph import Graph, Node
 from synap_frontend_onnx.inspector import Inspector, RefusedError
-from synap_frontend_onnx.library import ModelProto, TensorProto, ValueInfoProto, attributes, tensor_of
+from synap_frontend_onnx.protos import ModelProto, TensorProto, ValueInfoProto, attributes, tensor_of
 from synap_frontend_onnx.weights import is_small
 
 FOLDABLE = frozenset(

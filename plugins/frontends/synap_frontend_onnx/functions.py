@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from synap_core.api import InputError
-from synap_frontend_onnx.library import STANDARD_DOMAINS, FunctionProto, GraphProto, ModelProto, NodeProto
+from synap_frontend_onnx.protos import STANDARD_DOMAINS, FunctionProto, GraphProto, ModelProto, NodeProto
 
 FunctionKey = tuple[str, str, str]
 """Domain, name and overload."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from synap_core.api import InputError
 from synap_frontend_onnx.functions import FunctionKey, collect_functions
-from synap_frontend_onnx.library import (
+from synap_frontend_onnx.protos import (
     STANDARD_DOMAINS,
     AttributeProto,
     FunctionProto,

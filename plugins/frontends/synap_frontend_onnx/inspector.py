@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from synap_core.api import InputError
-from synap_frontend_onnx.library import ModelProto, parse_model, serialize
+from synap_frontend_onnx.protos import ModelProto, parse_model, serialize
 
 TIMEOUT_S = 120.0
 """For one request; models of some thousand operators take a second."""

@@ -12,8 +12,8 @@ from synap_frontend_onnx.batch import check_batch, fixed_batch, with_batch_one
 from synap_frontend_onnx.dimensions import Resolution, dims_of, resolve, same_name, static_shape, with_shape
 from synap_frontend_onnx.graph import Graph, Node, read_graph
 from synap_frontend_onnx.inspector import Inspector, shared_inspector
-from synap_frontend_onnx.library import ValueInfoProto, dtype_name, parse_model
 from synap_frontend_onnx.opsets import blockers, warnings_about
+from synap_frontend_onnx.protos import ValueInfoProto, dtype_name, parse_model
 from synap_frontend_onnx.slicer import Slicer
 from synap_frontend_onnx.weights import MAX_FILE_BYTES, Weights
 

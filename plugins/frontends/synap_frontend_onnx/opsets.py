@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from synap_frontend_onnx.functions import needed_functions, with_inner_nodes
 from synap_frontend_onnx.graph import Graph, Node
-from synap_frontend_onnx.library import (
+from synap_frontend_onnx.protos import (
     STANDARD_DOMAINS,
     ModelProto,
     NodeProto,

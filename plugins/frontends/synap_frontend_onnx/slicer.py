@@ -9,8 +9,8 @@ from synap_frontend_onnx.analysis import Analysis
 from synap_frontend_onnx.dimensions import dims_of
 from synap_frontend_onnx.functions import needed_functions
 from synap_frontend_onnx.graph import Graph, Node
-from synap_frontend_onnx.library import ModelProto, TensorProto, ValueInfoProto, serialize
 from synap_frontend_onnx.opsets import lower
+from synap_frontend_onnx.protos import ModelProto, TensorProto, ValueInfoProto, serialize
 from synap_frontend_onnx.weights import MAX_FILE_BYTES, is_external, raw_bytes
 
 ROOM_BYTES = 1 << 10

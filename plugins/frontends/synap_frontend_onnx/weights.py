@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from synap_core.api import InputError
-from synap_frontend_onnx.library import (
+from synap_frontend_onnx.protos import (
     GraphProto,
     NodeProto,
     SparseTensorProto,
