@@ -51,7 +51,7 @@ class Sandbox:
     def __init__(
         self, source: str | Path | bytes, meta: str | Path | None, policy: PluginPolicy, timeout: float
     ) -> None:
-        self._timeout = timeout
+        self._timeout = min(timeout, threading.TIMEOUT_MAX)
         self._doing = "starting"
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._expired = self._closed = False
@@ -118,8 +118,9 @@ class Sandbox:
         except ChannelClosedError as error:
             raise self._died() from error
         except BaseException:
-            # An interrupted exchange would leave its reply behind for the next request.
+            # The reply of an interrupted exchange must not be taken for that of the next request.
             self._process.kill()
+            self._process.wait()
             raise
         finally:
             timer.cancel()

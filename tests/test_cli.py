@@ -134,7 +134,8 @@ def test_c13_version(synap: Synap, args: list[str]) -> None:
 def test_unique_abbreviations_of_long_options_are_accepted(synap: Synap, dense3_file: Path, out: Path) -> None:
     assert synap("convert", f"--mod={dense3_file}", "--targ", "SL1620", "--out-d", out, "--sil").code == 0
     ambiguous = synap("convert", "--model", dense3_file, "--target", "SL1620", "--out", out)
-    assert (ambiguous.code, "No such option '--out'" in ambiguous.err) == (2, True)
+    assert ambiguous.code == 2
+    assert re.search("No such option:? '?--out'?", ambiguous.err)
 
 
 def test_truncated_model(synap: Synap, dense3_file: Path, out: Path) -> None:
