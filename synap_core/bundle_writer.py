@@ -92,7 +92,8 @@ def _check_artifact(artifact: Artifact, produced: dict[str, tuple[int, int]], de
         if tensor.label not in produced or other is None:
             msg = f"input {tensor.name!r} of {artifact.model_file!r} is computed by no earlier subgraph"
             raise PluginError(msg)
-        if (other.dtype, other.shape, other.layout) != (tensor.dtype, tensor.shape, tensor.layout):
+        kinds = [(end.dtype, end.shape, end.layout, end.quant) for end in (other, tensor)]
+        if kinds[0] != kinds[1]:
             msg = f"tensor {tensor.name!r} is registered with two different types or shapes"
             raise PluginError(msg)
 

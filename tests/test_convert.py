@@ -280,9 +280,19 @@ def test_wrong_count_of_means_is_refused(run: Callable[..., Converted]) -> None:
         run(quantized(), "inputs: [{means: [1, 2]}]")
 
 
-def test_formats_belong_to_the_network_tensors(run: Callable[..., Converted]) -> None:
-    meta = "input_format: RGB\noutput_format: confidence_array\ndelegate: {'1': cpu num_threads=1}"
+@pytest.mark.acceptance("P13")
+def test_p13_entries_belong_to_the_network_tensors(run: Callable[..., Converted]) -> None:
+    meta = (
+        "input_format: RGB\noutput_format: confidence_array\ndelegate: {'1': cpu num_threads=1}\n"
+        "inputs: [{means: 3, scale: 2, security: secure}]\noutputs: [{security: any}]\n"
+    )
     conversion = run(chain(["a", "b"]), meta).conversion
+    first, second = conversion.artifacts
+    assert [(t.mean, t.scale, t.security) for t in (*first.inputs, *second.inputs)] == [
+        ((3.0,), 2.0, "secure"),
+        (None, None, "any"),
+    ]
+    assert [t.security for t in (*first.outputs, *second.outputs)] == ["secure-if-input-secure", "any"]
     formats = [(t.name, t.data_format) for a in conversion.artifacts for t in (*a.inputs, *a.outputs)]
     assert formats == [("x", "rgb"), ("a", ""), ("a", ""), ("b", "confidence_array")]
 
