@@ -90,8 +90,8 @@ def command(  # noqa: PLR0913 - one argument per option
 ) -> None:
     """Convert a model into a bundle for a system on chip.
 
-    Writes model.synap and model_info.txt into the output folder. Everything else in that folder is left alone, and
-    nothing in it changes when the conversion fails.
+    Writes model.synap and model_info.txt into the output folder, and makes a folder cache in it. What an earlier
+    conversion wrote stays as it was when this one fails; other files are left alone.
     """
     from synap_core.convert import ConvertRequest, convert, prepare_out_dir, write
 
@@ -104,12 +104,12 @@ def command(  # noqa: PLR0913 - one argument per option
     if build is not None and build.resolve() in model.resolve().parents:
         msg = "the model is in the folder that --debug and --preserve overwrite"
         raise InputError(msg, where=model, hint="choose another --out-dir")
-    prepare_out_dir(out_dir, cache_dir)
-    _set_up_logging(verbose=verbose, debug=debug, build=build)
-    ctx.call_on_close(_close_logging)
     if find_meta:
         meta = _found_metafile(model, meta)
         profiling = profiling or implies_profiling(meta)
+    prepare_out_dir(out_dir, cache_dir)
+    _set_up_logging(verbose=verbose, debug=debug, build=build)
+    ctx.call_on_close(_close_logging)
     request = ConvertRequest(
         model=model,
         target=target,
