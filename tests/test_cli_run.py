@@ -205,13 +205,17 @@ def test_options_of_the_device_program_are_accepted_and_reported(synap: Synap, c
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
-    [(crashes_while_running, "the runtime crashed (SIGSEGV) while running"), (never_ends, "no answer within 1 s")],
+    ("model", "options", "message"),
+    [
+        (crashes_while_running, [], "the runtime crashed (SIGSEGV) while running"),
+        (never_ends, ["--timeout", "3"], "no answer within 3 s"),
+    ],
+    ids=["crash", "hang"],
 )
 def test_model_that_kills_or_hangs_its_runtime_ends_in_one_line(
-    synap: Synap, converted: Callable[..., Path], model: Callable[[], bytes], message: str
+    synap: Synap, converted: Callable[..., Path], model: Callable[[], bytes], options: list[str], message: str
 ) -> None:
-    result = synap("run", "-m", converted(model()), "zero", "--timeout", "1")
+    result = synap("run", "-m", converted(model()), "zero", *options)
     assert result.code == 1
     assert message in result.error
 

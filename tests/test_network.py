@@ -215,12 +215,11 @@ def test_crash_while_running_is_one_line_and_so_is_what_follows(bundle: Callable
 
 
 def test_hang_is_one_line(bundle: Callable[..., bytes], host: PluginHost) -> None:
-    match = "no answer within 2 s while running 0/subgraph_0.tflite"
-    with (
-        Network(bundle(never_ends()), host=host, timeout=2) as network,
-        pytest.raises(ModelExecutionError, match=match),
-    ):
-        network.predict([np.ones(1, np.float32)])
+    with Network(bundle(never_ends()), host=host) as network:
+        assert isinstance(network._engine, Sandbox)
+        network._engine._timeout = 2  # not before: a busy machine may take longer to load
+        with pytest.raises(ModelExecutionError, match="no answer within 2 s while running 0/subgraph_0.tflite"):
+            network.predict([np.ones(1, np.float32)])
 
 
 def test_interrupted_prediction_leaves_no_answer_for_the_next(
@@ -246,7 +245,7 @@ def test_closing_ends_a_prediction_that_hangs(bundle: Callable[..., bytes], host
         hanging = pool.submit(network.predict, [np.ones(1, np.float32)])
         time.sleep(0.5)
         network.close()
-        with pytest.raises(ModelExecutionError, match="the network was closed while running 0/subgraph_0.tflite"):
+        with pytest.raises(InputError, match="the network (was|is) closed"):
             hanging.result()
     assert time.monotonic() - start < 50  # it did not wait for the time to run out
     with pytest.raises(InputError, match="the network is closed; make a new one"):
