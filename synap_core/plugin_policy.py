@@ -80,8 +80,15 @@ def plugin_policy(
         InputError: A configuration file cannot be read or says something it may not say.
     """
     environ = os.environ if environ is None else environ
-    layers = [*_file_layers(environ, folder or Path.cwd()), *_environment_layers(environ)]
+    layers = [*_file_layers(environ, folder or _working_folder()), *_environment_layers(environ)]
     return PluginPolicy((*layers, options) if options else tuple(layers))
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed: then no file is in it
+        return Path("/nonexistent")
 
 
 def split_names(text: str) -> tuple[str, ...]:

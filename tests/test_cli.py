@@ -316,6 +316,23 @@ def test_defect_keeps_its_traceback(synap: Synap, monkeypatch: pytest.MonkeyPatc
     assert "defect of the toolkit" in result.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a POSIX shell and /dev/full")
+@pytest.mark.parametrize(
+    ("script", "code", "error"),
+    [
+        ('"$@" >&-', 0, ""),
+        ('"$@" >/dev/full', 1, "Error: No space left on device\n"),
+        ('mkdir gone && cd gone && rmdir ../gone && "$@"', 0, ""),
+        ('env -u HOME "$@"', 0, ""),
+    ],
+    ids=["closed output", "full output", "no working folder", "no home"],
+)
+def test_odd_surroundings_cause_no_traceback(tmp_path: Path, script: str, code: int, error: str) -> None:
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "synap_core.cli", "plugins"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, error)
+
+
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "tflite", "ai_edge_litert", "pydantic", "yaml", "PIL", "rich")
 
 

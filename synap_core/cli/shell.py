@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -97,6 +98,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def run_command(command: click.Command, args: list[str] | None = None, name: str | None = None) -> NoReturn:
     """Run a command and exit with its code; the one place where errors are caught."""
+    if sys.stdout is None:  # closed by the caller, who does not want to know
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for the rest of the process
     try:
         with _terminated_like_interrupted():
             result = command.main(args, prog_name=name, standalone_mode=False)
