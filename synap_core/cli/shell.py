@@ -82,6 +82,14 @@ def load_host(ctx: click.Context) -> PluginHost:
     return PluginHost(plugin_policy(options=layer))
 
 
+def _drop_unwritten_output() -> None:
+    """Send what standard output does not take nowhere: the interpreter would fail on it again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextlib.contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
     """Let a termination request unwind the stack, so that unfinished files and child processes go."""
@@ -119,6 +127,7 @@ def run_command(command: click.Command, args: list[str] | None = None, name: str
         # What no command foresaw: a folder that cannot be searched, a full disk under standard output, …
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {one_line(f'{where}{error.strerror or error}')}", err=True)
+        _drop_unwritten_output()
         sys.exit(SynapError.exit_code)
     except Exception:  # noqa: BLE001 - a defect of ours: keep the traceback, but with an exit code of its own
         traceback.print_exc()
