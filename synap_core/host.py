@@ -148,7 +148,7 @@ class PluginHost:
             yield
         except SynapError:
             raise
-        except Exception as error:
+        except Exception as error:  # plugin boundary: a third party's code may raise anything
             record = self._provider(item)
             if record is None or record.distribution == DISTRIBUTION:
                 raise

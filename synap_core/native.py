@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from synap_core.errors import InputError
 from synap_core.payloads import Delegate, Target
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> 
         from synap_core.subgraphs import Artifact
 
         native = subgraph.source.format
+        _check_options(name, runtimes[native], subgraph.options)
         return Artifact(
             model_file=f"{subgraph.name}.{native}",
             meta_file=f"{subgraph.name}.json",
@@ -43,3 +45,14 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> 
         )
 
     return Delegate(name=name, summary=summary, formats=frozenset(runtimes), support=support, compile=compile_subgraph)
+
+
+def _check_options(name: str, runtime: str, options: str) -> None:
+    """Refuse options that the delegate sets itself: the first of two equal keys wins, so they would have no effect."""
+    from synap_core.format_string import FormatString
+
+    own = FormatString.parse(runtime).option_names()
+    clash = next((key for key in FormatString.parse(f"{name} {options}").option_names() if key in own), None)
+    if clash is not None:
+        msg = f"option {clash!r} of delegate {name!r} is set by the delegate itself"
+        raise InputError(msg, hint="remove it, or choose another delegate")

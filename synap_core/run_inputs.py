@@ -74,6 +74,9 @@ def _one_per_input(tokens: Sequence[str], tensors: Sequence[TensorMeta]) -> list
         return list(tokens)
     if missing > 0 and tokens and tokens[-1] in REPEATED_TOKENS:
         return [*tokens, *[tokens[-1]] * missing]
+    if not tensors:
+        msg = f"{len(tokens)} inputs were given, the model takes none"
+        raise InputError(msg, hint="leave them out")
     known = [f"{item.name!r} {format_shape(item.shape)} {item.dtype}" for item in tensors[:_LISTED_INPUTS]]
     rest = [f"{len(tensors) - _LISTED_INPUTS} more"] if len(tensors) > _LISTED_INPUTS else []
     msg = f"{len(tokens)} inputs were given, the model has {len(tensors)}: {', '.join([*known, *rest])}"

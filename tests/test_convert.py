@@ -84,6 +84,14 @@ def test_e10_options_of_the_delegate_reach_the_runtime(
     assert meta_json(conversion)["delegate"] == f"{text} num_threads=2"
 
 
+@pytest.mark.parametrize(("delegate", "option"), [("cpu", "gpu=1"), ("gpu", "num_threads=2 gpu=0")])
+def test_option_that_the_delegate_sets_itself_is_refused(
+    run: Callable[..., Converted], rng: np.random.Generator, delegate: str, option: str
+) -> None:
+    with pytest.raises(InputError, match=f"option 'gpu' of delegate '{delegate}' is set by the delegate itself"):
+        run(dense3(rng), f"delegate: {delegate} {option}")
+
+
 @pytest.mark.acceptance("E1", "E2", "E3", "E4")
 def test_e1_to_e4_three_subgraphs_in_a_row_equal_the_model(
     run: Callable[..., Converted], host: PluginHost, rng: np.random.Generator

@@ -76,7 +76,7 @@ def test_frontend(model_file: WriteModel, changes: dict[str, Any], message: str)
 def test_frontend_that_slices_badly_is_blamed_rather_than_the_delegate(model_file: WriteModel) -> None:
     for broken, message in ((crash, "frontend 'toy' failed: ZeroDivisionError"), (lambda _: None, "slice.. returned")):
         source = six_graph()
-        source.slice = broken  # type: ignore[method-assign]
+        source.slice = broken  # type: ignore[method-assign]  # a model that breaks
         host = host_with("synap_frontends", toy(open=lambda _, source=source: source))
         with pytest.raises(PluginError, match=message):
             convert_toy(host, model_file(b"x", "net.toy"))

@@ -381,3 +381,9 @@ def npy_header(descr: str, shape: str, extra: str = "") -> bytes:
 def test_hostile_array_header_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     refuse(tmp_path / "a.npy", tensor(shape=(3,)), message)
+
+
+def test_model_without_inputs_takes_no_tokens() -> None:
+    assert load_inputs([], [], warn=pytest.fail) == []
+    with pytest.raises(InputError, match="1 inputs were given, the model takes none; leave them out"):
+        load_inputs(["zero"], [], warn=pytest.fail)
