@@ -15,11 +15,37 @@ if TYPE_CHECKING:
     from synap_core.conversion import Conversion
     from synap_core.errors import InputError, ModelExecutionError, PluginError, SynapError
     from synap_core.format_string import FormatString
+    from synap_core.graph.annotations import (
+        Origin,
+        State,
+        Twin,
+        is_opaque,
+        origins_of,
+        quant_of,
+        set_quant,
+        set_twin,
+        source_of,
+        states_of,
+    )
+    from synap_core.graph.build import Attribute, GraphBuilder
+    from synap_core.graph.qdq import to_qdq
+    from synap_core.graph.quantized import QuantizedTensor, dequantized
+    from synap_core.graph.storage import mirror_annotations
+    from synap_core.graph.types import GraphError, TensorType, shape_of, type_of
     from synap_core.hooks import hookimpl
     from synap_core.model_info import render_model_info
     from synap_core.native import native_delegate
     from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Runtime, Target
-    from synap_core.source import INPUT_TYPE, BoundarySpec, Layer, ModelRequest, Slice, SourceModel
+    from synap_core.source import (
+        INPUT_TYPE,
+        BoundarySpec,
+        Layer,
+        LayerSupport,
+        ModelRequest,
+        OperatorSupport,
+        Slice,
+        SourceModel,
+    )
     from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
     from synap_core.tensors import BOUNDARY_DTYPES, QuantParams, TensorInfo, TensorMeta
 
@@ -28,11 +54,37 @@ _MODULES = {
     "conversion": ("Conversion",),
     "errors": ("InputError", "ModelExecutionError", "PluginError", "SynapError"),
     "format_string": ("FormatString",),
+    "graph.annotations": (
+        "Origin",
+        "State",
+        "Twin",
+        "is_opaque",
+        "origins_of",
+        "quant_of",
+        "set_quant",
+        "set_twin",
+        "source_of",
+        "states_of",
+    ),
+    "graph.build": ("Attribute", "GraphBuilder"),
+    "graph.qdq": ("to_qdq",),
+    "graph.quantized": ("QuantizedTensor", "dequantized"),
+    "graph.storage": ("mirror_annotations",),
+    "graph.types": ("GraphError", "TensorType", "shape_of", "type_of"),
     "hooks": ("hookimpl",),
     "model_info": ("render_model_info",),
     "native": ("native_delegate",),
     "payloads": ("Command", "Delegate", "Frontend", "OutputFormat", "Runtime", "Target"),
-    "source": ("INPUT_TYPE", "BoundarySpec", "Layer", "ModelRequest", "Slice", "SourceModel"),
+    "source": (
+        "INPUT_TYPE",
+        "BoundarySpec",
+        "Layer",
+        "LayerSupport",
+        "ModelRequest",
+        "OperatorSupport",
+        "Slice",
+        "SourceModel",
+    ),
     "subgraphs": ("Artifact", "Executable", "RuntimeModel", "Subgraph", "Support"),
     "tensors": ("BOUNDARY_DTYPES", "QuantParams", "TensorInfo", "TensorMeta"),
 }
@@ -42,6 +94,7 @@ __all__ = [
     "BOUNDARY_DTYPES",
     "INPUT_TYPE",
     "Artifact",
+    "Attribute",
     "BoundarySpec",
     "BundleEntry",
     "Command",
@@ -50,27 +103,48 @@ __all__ = [
     "Executable",
     "FormatString",
     "Frontend",
+    "GraphBuilder",
+    "GraphError",
     "InputError",
     "Layer",
+    "LayerSupport",
     "ModelExecutionError",
     "ModelRequest",
+    "OperatorSupport",
+    "Origin",
     "OutputFormat",
     "PluginError",
     "QuantParams",
+    "QuantizedTensor",
     "Runtime",
     "RuntimeModel",
     "Slice",
     "SourceModel",
+    "State",
     "Subgraph",
     "Support",
     "SynapError",
     "Target",
     "TensorInfo",
     "TensorMeta",
+    "TensorType",
+    "Twin",
+    "dequantized",
     "hookimpl",
+    "is_opaque",
+    "mirror_annotations",
     "native_delegate",
+    "origins_of",
     "pack_bundle",
+    "quant_of",
     "render_model_info",
+    "set_quant",
+    "set_twin",
+    "shape_of",
+    "source_of",
+    "states_of",
+    "to_qdq",
+    "type_of",
 ]
 
 

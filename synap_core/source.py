@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from synap_core.tensors import TensorInfo
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 INPUT_TYPE = "Input"
 """Type of the layer that stands for a graph input."""
@@ -81,6 +84,36 @@ class Slice:
     layers: tuple[Layer, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSupport:
+    """Whether the canonical graph can express a layer of a model.
+
+    Attributes:
+        layer: The layer.
+        status: ``imported``, ``opaque`` (known, but not expressed) or ``unknown`` (no importer has heard of it).
+        reason: Why it is not imported; empty for an imported one.
+    """
+
+    layer: Layer
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSupport:
+    """Whether a frontend imports an operator of its format.
+
+    Attributes:
+        name: Operator type in the source format's words.
+        status: As `LayerSupport.status`.
+        note: What the user should know about it; may be empty.
+    """
+
+    name: str
+    status: str
+    note: str = ""
 
 
 class SourceModel(Protocol):

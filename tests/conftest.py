@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synap_core.cli.main import main
-from synap_core.host import PluginHost
-from tests.support.cli import Result, Synap
-from tests.support.tflite_models import dense3
+pytest.register_assert_rewrite("tests.support.canonical", "tests.support.streaming", "tests.support.single_operator")
+
+from synap_core.cli.main import main  # noqa: E402 - the modules below load those above
+from synap_core.host import PluginHost  # noqa: E402
+from tests.support.cli import Result, Synap  # noqa: E402
+from tests.support.tflite_models import dense3  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,0 +1,1 @@
+"""How operators on constants are computed, by family; `synap_core.graph.evaluate` loads them."""
