@@ -6,7 +6,7 @@ Every start of the command line imports this module, so it imports nothing that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import click
 
     from synap_core.conversion import Conversion
-    from synap_core.source import Layer, ModelRequest, SourceModel
+    from synap_core.source import Layer, ModelRequest, OperatorSupport, SourceModel
     from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
 
 CAPABILITIES = ("quantization", "preprocess", "dequantize", "security", "layout", "profiling")
@@ -56,12 +56,14 @@ class Frontend(Registration):
         suffixes: Lower-case file suffixes it reads, dot included.
         sniff: Tells from the first 4,096 bytes of a file whether it can be of this format.
         open: Reads the file. Raises `InputError` for anything that is wrong with it.
+        operators: Lists the operators of the format, and what becomes of each in the canonical graph.
     """
 
     kind: ClassVar[str] = "frontend"
     suffixes: tuple[str, ...]
     sniff: Callable[[bytes], bool]
     open: Callable[[ModelRequest], SourceModel]
+    operators: Callable[[], Sequence[OperatorSupport]] = tuple
 
     def __post_init__(self) -> None:
         Registration.__post_init__(self)
@@ -133,12 +135,15 @@ class OutputFormat(Registration):
     Attributes:
         write: Writes its files into a folder, and nothing else.
         primary: Name of the file the user is after; it is put in place last.
+        whole_graph: It writes the canonical graph of the whole model (`Conversion.graph`): no delegates are assigned,
+            and there are no subgraphs.
         reports: Names of the other files it can write. Those an earlier run left are removed when this run has none.
     """
 
     kind: ClassVar[str] = "output format"
     write: Callable[[Conversion, Path], None]
     primary: str
+    whole_graph: bool = False
     reports: tuple[str, ...] = ()
 
 

@@ -11,11 +11,16 @@ from ai_edge_litert import schema_py_generated as schema
 
 TYPES = {
     "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "float64": schema.TensorType.FLOAT64,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
+    "uint16": schema.TensorType.UINT16,
+    "uint32": schema.TensorType.UINT32,
     "bool": schema.TensorType.BOOL,
     "resource": schema.TensorType.RESOURCE,
 }
@@ -55,6 +60,7 @@ class ModelBuilder:
         data: np.ndarray | None = None,
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
+        quantized_dimension: int = 0,
         signature: Sequence[int] | None = None,
         variable: bool = False,
     ) -> int:
@@ -72,6 +78,7 @@ class ModelBuilder:
             scales = np.atleast_1d(np.array(scale, np.float32))
             tensor.quantization.scale = scales
             tensor.quantization.zeroPoint = np.full(len(scales), zero_point, np.int64)
+            tensor.quantization.quantizedDimension = quantized_dimension
         if data is not None:
             tensor.buffer = len(self.model.buffers)
             buffer = schema.BufferT()
@@ -93,19 +100,23 @@ class ModelBuilder:
         *,
         custom: str | None = None,
         custom_options: bytes | None = None,
+        version: int = 1,
+        intermediates: Sequence[int] | None = None,
     ) -> int:
         """Add an operator; ``options`` is an object of the schema such as ``Conv2DOptionsT``."""
         number = schema.BuiltinOperator.CUSTOM if custom else getattr(schema.BuiltinOperator, name)
         code = schema.OperatorCodeT()
         code.builtinCode = number
         code.deprecatedBuiltinCode = min(number, 127)
-        code.version = 1
+        code.version = version
         code.customCode = custom
         self.model.operatorCodes.append(code)
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self.model.operatorCodes) - 1
         operator.inputs = np.array(inputs, np.int32)
         operator.outputs = np.array(outputs, np.int32)
+        if intermediates is not None:
+            operator.intermediates = np.array(intermediates, np.int32)
         if options is not None:
             operator.builtinOptions = options
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))

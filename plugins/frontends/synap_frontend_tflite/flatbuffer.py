@@ -31,6 +31,7 @@ def size_limit(data: bytes) -> int:
     return 2 * len(data) + OBJECT_OVERHEAD_BYTES
 
 
+_TYPE_NAMES: dict[int, str] = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 _SUBGRAPH_FIELD = re.compile(r"subgraph(Index|Indices)?$", re.IGNORECASE)
 
 
@@ -67,6 +68,11 @@ def unpack_model(data: bytes) -> Generated:
         for operator in graph.operators or []:
             _inline_custom_options(operator, data)
     return model
+
+
+def type_name(number: int) -> str:
+    """Name of an element type of the schema, such as ``INT8``."""
+    return _TYPE_NAMES.get(number, f"TYPE_{number}")
 
 
 def unpack_tensor(graph: Generated, index: int) -> Generated:

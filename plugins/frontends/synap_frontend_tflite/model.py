@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synap_core.api import INPUT_TYPE, InputError, Layer, ModelRequest, QuantParams, Slice, TensorInfo
+from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, QuantParams, Slice, TensorInfo
 from synap_frontend_tflite.batch import with_batch_one
 from synap_frontend_tflite.detection import POST_PROCESS, anchors, output_shapes
 from synap_frontend_tflite.plugin import has_file_identifier
@@ -14,6 +15,9 @@ from synap_frontend_tflite.reader import damage_reported, read_graphs
 from synap_frontend_tflite.records import GraphRecord, OperatorRecord, TensorRecord
 from synap_frontend_tflite.slicer import slice_model
 from synap_frontend_tflite.variables import variables_of_operators
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 MAX_FILE_BYTES = (1 << 31) - 1
 """Offsets of the format are 32-bit signed for readers."""
@@ -26,6 +30,7 @@ class TfliteModel:
     Attributes:
         where: Path of the file, for messages.
         data: The file, rewritten when its batch was not 1.
+        graphs: Its subgraphs; the first is the model.
         layers: Input layers, then operators; an operator is named after its first output tensor.
         tensors: Graph inputs and operator outputs, by index in decimal.
         inputs: Ids of the graph inputs.
@@ -37,6 +42,7 @@ class TfliteModel:
 
     where: str
     data: bytes
+    graphs: tuple[GraphRecord, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorInfo]
     inputs: tuple[str, ...]
@@ -82,6 +88,7 @@ class TfliteModel:
         return cls(
             where=where,
             data=data,
+            graphs=tuple(graphs),
             layers=tuple(_layers(graphs, dynamic)),
             tensors={str(i): _tensor_info(i, graph.tensors[i], shapes) for i in sorted(dynamic)},
             inputs=_ids(graph.inputs),
@@ -98,6 +105,22 @@ class TfliteModel:
             return self.data
         with damage_reported(self.where):
             return slice_model(self.data, sorted(operators), _indices(part.inputs), _indices(part.outputs))
+
+    def canonical(self, part: Slice) -> ir.Model:
+        """Build the canonical graph of a part; see `synap_frontend_tflite.importer`."""
+        from synap_frontend_tflite.importer.driver import Source, import_part
+
+        with damage_reported(self.where):
+            source = Source(data=self.data, graphs=self.graphs, layers=self.layers, tensors=self.tensors)
+            return import_part(source, part)
+
+    def support(self) -> list[LayerSupport]:
+        """What becomes of each operator in the canonical graph; found by importing them all."""
+        from synap_frontend_tflite.importer.driver import Source, layer_support
+
+        with damage_reported(self.where):
+            source = Source(data=self.data, graphs=self.graphs, layers=self.layers, tensors=self.tensors)
+            return layer_support(source, self.inputs)
 
     def anchors(self) -> tuple[float, ...]:
         """Anchors of the detection post-process operator, flattened; empty without one."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from synap_core.api import Frontend, hookimpl
 
 if TYPE_CHECKING:
-    from synap_core.api import ModelRequest, SourceModel
+    from synap_core.api import ModelRequest, OperatorSupport, SourceModel
 
 FILE_IDENTIFIER = b"TFL3"
 
@@ -25,6 +25,13 @@ def open_model(request: ModelRequest) -> SourceModel:
     return TfliteModel.open(request)
 
 
+def operators() -> Sequence[OperatorSupport]:
+    """List the operators of the format."""
+    from synap_frontend_tflite.importer.registry import operator_table
+
+    return operator_table()
+
+
 @hookimpl
 def synap_frontends() -> Iterable[Frontend]:
     """Offer the frontend."""
@@ -34,4 +41,5 @@ def synap_frontends() -> Iterable[Frontend]:
         suffixes=(".tflite",),
         sniff=has_file_identifier,
         open=open_model,
+        operators=operators,
     )

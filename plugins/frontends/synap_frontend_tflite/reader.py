@@ -47,6 +47,11 @@ _OPERATORS = _names(tflite.BuiltinOperator)
 _TYPES = _names(tflite.TensorType)
 
 
+def operator_names() -> frozenset[str]:
+    """Types of the builtin operators of the schema, as `OperatorRecord` has them."""
+    return frozenset(_OPERATORS.values()) - {"CUSTOM"}
+
+
 def read_graphs(data: bytes, where: str) -> tuple[GraphRecord, ...]:
     """Read every subgraph of a model.
 

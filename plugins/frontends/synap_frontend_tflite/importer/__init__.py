@@ -1,0 +1,1 @@
+"""From a ``.tflite`` graph to the canonical graph: one function per operator, in the package ``ops``."""

@@ -1,0 +1,1 @@
+"""Converters, grouped by family; `..registry.converters` loads every module here."""
