@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from synap_core.errors import PluginError
 from synap_core.host import PluginHost
 from synap_core.payloads import Frontend
-from synap_core.source import Layer, Slice, SourceModel
+from synap_core.source import Layer, LayerSupport, Slice, SourceModel
 from synap_core.tensors import TensorInfo
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 class GuardedSource:
@@ -44,6 +48,22 @@ class GuardedSource:
             content = self._opened.slice(part)
         self._require(isinstance(content, bytes), f"slice() returned {type(content).__name__}, not bytes")
         return content
+
+    def canonical(self, part: Slice) -> ir.Model:
+        """Build the canonical graph of a part; see `SourceModel.canonical`."""
+        import onnx_ir
+
+        with self._host.boundary(self._frontend):
+            model = self._opened.canonical(part)
+        self._require(isinstance(model, onnx_ir.Model), f"canonical() returned {type(model).__name__}, not a model")
+        return model
+
+    def support(self) -> Sequence[LayerSupport]:
+        """What becomes of each layer; see `SourceModel.support`."""
+        with self._host.boundary(self._frontend):
+            found = tuple(self._opened.support())
+        self._require(all(isinstance(item, LayerSupport) for item in found), "support() lists something else")
+        return found
 
     def anchors(self) -> tuple[float, ...]:
         """Anchor boxes; see `SourceModel.anchors`."""

@@ -167,6 +167,25 @@ class SourceModel(Protocol):
         """
         ...
 
+    def canonical(self, part: Slice) -> ir.Model:
+        """Build the canonical graph of a part: see `synap_core.graph`.
+
+        Its inputs and outputs are those of the part, in order, followed by those of variables. Layers that the graph
+        cannot express are opaque nodes with a reason.
+
+        Raises:
+            InputError: The model is damaged, or a tensor at the boundary has a type the graph does not know.
+        """
+        ...
+
+    def support(self) -> Sequence[LayerSupport]:
+        """Say what becomes of each operator in the canonical graph, in execution order.
+
+        Raises:
+            InputError: The model is damaged.
+        """
+        ...
+
     def anchors(self) -> tuple[float, ...]:
         """Anchor boxes of a detection post-process layer, flattened; empty when the model has none."""
         ...

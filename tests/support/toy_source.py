@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from synap_core.api import INPUT_TYPE, Layer, Slice, TensorInfo
+import onnx_ir as ir
+
+from synap_core.api import INPUT_TYPE, GraphBuilder, Layer, LayerSupport, Origin, Slice, TensorInfo, TensorType
 
 
 @dataclass
@@ -24,6 +26,22 @@ class GraphModel:
     def slice(self, part: Slice) -> bytes:
         """Name the layers of a part."""
         return ",".join(layer.name for layer in part.layers).encode()
+
+    def canonical(self, part: Slice) -> ir.Model:
+        """Nothing is known about the layers, so all of them are opaque."""
+        build = GraphBuilder("toy")
+        values = {name: build.input(name, ir.DataType.FLOAT, self.tensors[name].shape) for name in part.inputs}
+        for layer in part.layers:
+            with build.layer(Origin(layer.name, layer.type, layer.index or 0)):
+                types = [TensorType(ir.DataType.FLOAT, self.tensors[name].shape) for name in layer.outputs]
+                results = build.opaque(layer.type, [values[name] for name in layer.inputs], types, "only a graph")
+                values |= {n: build.name_value(v, n, n) for n, v in zip(layer.outputs, results, strict=True)}
+        return build.finish([values[name] for name in part.outputs])
+
+    def support(self) -> list[LayerSupport]:
+        """Nothing can be expressed."""
+        layers = [layer for layer in self.layers if layer.index is not None]
+        return [LayerSupport(layer=layer, status="opaque", reason="only a graph") for layer in layers]
 
     def anchors(self) -> tuple[float, ...]:
         """None."""

@@ -22,6 +22,7 @@ from synap_frontend_onnx.protos import (
     array_of,
     check_model,
     evaluate,
+    function_body,
     infer_shapes,
     serialize,
     tensor_of,
@@ -76,6 +77,9 @@ def _limit_memory(more: int) -> None:
 def _answer(kind: bytes, model: ModelProto) -> ModelProto:
     if kind == b"e":
         return _evaluated(model)
+    if kind == b"f":
+        body = function_body(model)
+        return ModelProto(functions=[] if body is None else [body])
     inferred = infer_shapes(model, strict=kind == b"s")
     if kind == b"v":
         checked = ModelProto()

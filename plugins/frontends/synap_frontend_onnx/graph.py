@@ -139,10 +139,20 @@ def _constants(graph: GraphProto, weights: Weights) -> Iterable[TensorProto]:
         yield weights.dense(sparse, sparse.values.name)
     for index, node in enumerate(graph.node):
         if _is_constant(node):
-            yield _constant_of_node(index, node, weights)
+            yield constant_of_node(index, node, weights)
 
 
-def _constant_of_node(index: int, node: NodeProto, weights: Weights) -> TensorProto:
+def constant_of_node(index: int, node: NodeProto, weights: Weights) -> TensorProto:
+    """The tensor of a ``Constant`` node.
+
+    Args:
+        index: Position of the node, for messages.
+        node: The node.
+        weights: Checks the tensor.
+
+    Raises:
+        InputError: It is damaged.
+    """
     if len(node.output) != 1 or len(node.attribute) != 1 or node.attribute[0].ref_attr_name:
         msg = f"node {index} ({node.name!r}, Constant) must have one value and one output"
         raise InputError(msg, hint="the file is damaged: export it again")

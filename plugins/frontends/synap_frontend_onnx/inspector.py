@@ -1,4 +1,4 @@
-"""Run the ``onnx`` package's native checker and shape inference in a child process.
+"""Run the ``onnx`` package's native checker, shape inference and function bodies in a child process.
 
 A small hostile file can make them crash, or run and grow without end; in a child each of these becomes one error.
 """
@@ -72,6 +72,17 @@ class Inspector:
             A model whose initializers are the results that can be computed and are small. Raises as `validate`.
         """
         return self._ask(b"e", model)
+
+    def body(self, model: ModelProto) -> ModelProto:
+        """Find what an operator that is defined by others consists of.
+
+        Args:
+            model: A model of this one node, with the types of its operands as graph inputs.
+
+        Returns:
+            A model with this one function, or without any when the operator has no body. Raises as `validate`.
+        """
+        return self._ask(b"f", model)
 
     def close(self) -> None:
         """End the process."""

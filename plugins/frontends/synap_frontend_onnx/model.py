@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synap_core.api import INPUT_TYPE, InputError, Layer, ModelRequest, Slice, TensorInfo
+from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, Slice, TensorInfo
 from synap_frontend_onnx.analysis import Analysis, analyse, validate
 from synap_frontend_onnx.batch import check_batch, fixed_batch, with_batch_one
 from synap_frontend_onnx.dimensions import Resolution, dims_of, resolve, same_name, static_shape, with_shape
@@ -16,6 +17,11 @@ from synap_frontend_onnx.opsets import blockers, warnings_about
 from synap_frontend_onnx.protos import ValueInfoProto, dtype_name, parse_model
 from synap_frontend_onnx.slicer import Slicer
 from synap_frontend_onnx.weights import MAX_FILE_BYTES, Weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from synap_frontend_onnx.importer.driver import Importer
 
 OPEN_DIMENSION = -1
 """Placeholder for a dimension without a size."""
@@ -27,6 +33,9 @@ class OnnxModel:
 
     Attributes:
         path: The file, for messages.
+        graph: Its nodes and constants.
+        analysis: Types of its tensors.
+        inspector: Runs the native parts of the ``onnx`` package.
         slicer: Writes parts of it.
         layers: Input layers, then nodes in execution order. ``Constant`` nodes are no layers. Nodes that only prepare
             constants are layers that nothing reads: each part that needs their result has its own copy.
@@ -38,6 +47,9 @@ class OnnxModel:
     """
 
     path: Path
+    graph: Graph
+    analysis: Analysis
+    inspector: Inspector
     slicer: Slicer
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorInfo]
@@ -89,15 +101,20 @@ class OnnxModel:
             analysis = analyse(graph, with_batch_one(resolution), None, inspector, forced)
             check_batch(graph, before, analysis, batch)
             notes.append(f"the fixed batch of {batch} was changed to 1")
-        return cls._of(graph, analysis, request, notes)
+        return cls._of(graph, analysis, request, inspector, notes)
 
     @classmethod
-    def _of(cls, graph: Graph, analysis: Analysis, request: ModelRequest, notes: Sequence[str]) -> OnnxModel:
+    def _of(
+        cls, graph: Graph, analysis: Analysis, request: ModelRequest, inspector: Inspector, notes: Sequence[str]
+    ) -> OnnxModel:
         found = blockers(graph, analysis.types)
         inputs = tuple(value.name for value in graph.inputs)
         names = [*inputs, *(name for node in graph.nodes for name in node.writes)]
         return cls(
             path=request.path,
+            graph=graph,
+            analysis=analysis,
+            inspector=inspector,
             slicer=Slicer(graph, analysis, found),
             layers=tuple(_layers(graph, analysis.constants)),
             tensors={name: _tensor_info(name, analysis) for name in names},
@@ -118,6 +135,47 @@ class OnnxModel:
             return self.slicer.write(indices, part.inputs, part.outputs)
         except InputError as error:
             raise InputError(error.message, where=self.path, hint=error.hint) from error
+
+    def canonical(self, part: Slice) -> ir.Model:
+        """Build the canonical graph of a part; see `synap_frontend_onnx.importer`.
+
+        Layers that it cannot express are opaque nodes with a reason.
+
+        Raises:
+            InputError: The model is damaged, or a tensor at the boundary has no type that the graph knows.
+        """
+        try:
+            return self._importer(part).run()
+        except InputError as error:
+            raise InputError(error.message, where=self.path, hint=error.hint) from error
+
+    def support(self) -> list[LayerSupport]:
+        """What becomes of each layer in the canonical graph: ``imported``, ``opaque`` or ``unknown``.
+
+        Raises:
+            InputError: The model is damaged, or an input has no static shape.
+        """
+        layers = tuple(layer for layer in self.layers if layer.index is not None)
+        importer = self._importer(Slice(layers=layers, inputs=self.inputs, outputs=self.outputs))
+        try:
+            importer.run_layers()
+        except InputError as error:
+            raise InputError(error.message, where=self.path, hint=error.hint) from error
+        return [importer.support(layer) for layer in layers]
+
+    def _importer(self, part: Slice) -> Importer:
+        from synap_frontend_onnx.importer.driver import Importer, Source
+        from synap_frontend_onnx.importer.stored_tensors import stored_tensors
+
+        source = Source(
+            graph=self.graph,
+            analysis=self.analysis,
+            slicer=self.slicer,
+            layers=self.layers,
+            stored=stored_tensors(self.graph, self.analysis),
+            inspector=self.inspector,
+        )
+        return Importer(source, part)
 
     def anchors(self) -> tuple[float, ...]:
         """No anchors: the format has no detection operator that holds any."""

@@ -120,10 +120,11 @@ def _same_meaning(node: NodeProto, old: Schema, new: Schema) -> bool:
         return False
     if node.op_type in ONLY_OPTIONS_ADDED:
         return all(name in old.attributes for name in given)
-    return _signature(old) == _signature(new)
+    return signature(old) == signature(new)
 
 
-def _signature(schema: Schema) -> object:
+def signature(schema: Schema) -> object:
+    """Everything that a definition says about an operator's operands, results and attributes, but for types."""
     return (
         [(p.name, p.option, p.is_homogeneous, p.min_arity) for p in (*schema.inputs, *schema.outputs)],
         {name: (a.type, a.required, str(a.default_value)) for name, a in schema.attributes.items()},

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from synap_core.api import Frontend, hookimpl
 from synap_frontend_onnx.sniff import looks_like_onnx
 
 if TYPE_CHECKING:
-    from synap_core.api import ModelRequest, SourceModel
+    from synap_core.api import ModelRequest, OperatorSupport, SourceModel
 
 
 def open_model(request: ModelRequest) -> SourceModel:
@@ -17,6 +17,13 @@ def open_model(request: ModelRequest) -> SourceModel:
     from synap_frontend_onnx.model import OnnxModel
 
     return OnnxModel.open(request, lenient=request.inspect)
+
+
+def operators() -> Sequence[OperatorSupport]:
+    """List the operators of the format."""
+    from synap_frontend_onnx.importer import table
+
+    return table.operators()
 
 
 @hookimpl
@@ -28,4 +35,5 @@ def synap_frontends() -> Iterable[Frontend]:
         suffixes=(".onnx",),
         sniff=looks_like_onnx,
         open=open_model,
+        operators=operators,
     )

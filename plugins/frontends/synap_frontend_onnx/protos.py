@@ -43,14 +43,20 @@ __all__ = [
     "TensorProto",
     "TypeProto",
     "ValueInfoProto",
+    "all_schemas",
     "array_of",
+    "attribute_value",
     "attributes",
     "bits_per_item",
     "check_model",
+    "default_attributes",
     "dtype_name",
     "evaluate",
     "find_schema",
+    "function_body",
+    "has_body",
     "infer_shapes",
+    "newest_opset",
     "parse_model",
     "serialize",
     "tensor_of",
@@ -162,6 +168,57 @@ def find_schema(operator: str, version: int, domain: str) -> Schema | None:
     return onnx.defs.get_schema(operator, version, name)
 
 
+def all_schemas() -> Sequence[Schema]:
+    """Every version of every operator that the package knows."""
+    return onnx.defs.get_all_schemas_with_history()
+
+
+def default_attributes(domain: str, operator: str, version: int) -> dict[str, AttributeProto]:
+    """Attributes that an operator has when they are not given."""
+    schema = find_schema(operator, version, domain)
+    given = {} if schema is None else schema.attributes
+    return {name: item.default_value for name, item in given.items() if item.default_value.name}
+
+
+def newest_opset() -> int:
+    """Newest version of the standard operator set that the package knows."""
+    return onnx.defs.onnx_opset_version()
+
+
+def function_body(model: ModelProto) -> FunctionProto | None:
+    """What an operator that is defined by others consists of.
+
+    Args:
+        model: A model of this one node, with the types of its operands as graph inputs.
+
+    Returns:
+        The body; None for an operator without one. Raises one of `LIBRARY_ERRORS`.
+    """
+    (node,) = model.graph.node
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    # The package's type descriptions leave out what is asked of a definition here.
+    schema: Any = find_schema(node.op_type, versions[node.domain], node.domain)
+    if schema is None:
+        return None
+    if schema.has_context_dependent_function:
+        types = {value.name: value.type.SerializeToString() for value in model.graph.input}
+        operands = [types.get(name, b"") for name in node.input]
+        version = max(versions[node.domain], min(schema.context_dependent_function_opset_versions))
+        content = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
+    elif schema.has_function:
+        version = max(versions[node.domain], min(schema.function_opset_versions))
+        content = schema.get_function_with_opset_version(version)
+    else:
+        return None
+    return FunctionProto.FromString(content) if content else None
+
+
+def has_body(schema: Schema) -> bool:
+    """Whether an operator is defined by others."""
+    found: Any = schema
+    return bool(found.has_function or found.has_context_dependent_function)
+
+
 def check_model(model: ModelProto) -> None:
     """Check a model in full; raises one of `LIBRARY_ERRORS`."""
     onnx.checker.check_model(model, full_check=True)
@@ -190,6 +247,11 @@ def evaluate(
     model = ModelProto(ir_version=8, opset_import=list(opset_imports), graph=graph)
     results: Any = ReferenceEvaluator(model).run(None, {name: values[name] for name in names})
     return [np.asarray(result) for result in results]
+
+
+def attribute_value(attribute: AttributeProto) -> AttributeValue:
+    """Value of an attribute that does not refer to one of a function's call."""
+    return onnx.helper.get_attribute_value(attribute)
 
 
 def attributes(node: NodeProto) -> Iterator[tuple[str, AttributeValue]]:

@@ -52,7 +52,7 @@ class Slicer:
         Raises:
             InputError: The part is too large, or has an input or output without dimensions.
         """
-        nodes, used = self._complete(set(indices), set(inputs))
+        nodes, used = self.complete(set(indices), set(inputs))
         constants = [tensor for name, tensor in self._constants.items() if name in used]
         self._check_size(nodes, constants)
         model = self._header()
@@ -79,8 +79,12 @@ class Slicer:
         model.metadata_props.extend(source.metadata_props)
         return model
 
-    def _complete(self, indices: Set[int], inputs: Set[str]) -> tuple[list[Node], set[str]]:
-        """Add the nodes that compute constants of the part; also returns the constants it reads."""
+    def complete(self, indices: Set[int], inputs: Set[str]) -> tuple[list[Node], set[str]]:
+        """Nodes of a part in execution order, with those that compute its constants; also the constants it reads.
+
+        Raises:
+            InputError: The part needs a tensor that it neither computes nor takes as an input.
+        """
         kept = {node.index: node for node in self._graph.nodes if node.index in indices}
         written = {name for node in kept.values() for name in node.writes} | inputs
         used: set[str] = set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from synap_core.api import Frontend, ModelRequest, SourceModel, hookimpl
+from synap_core.api import Frontend, ModelRequest, OperatorSupport, SourceModel, hookimpl
 
 
 def begins_like_toy(head: bytes) -> bool:
@@ -19,9 +19,21 @@ def open_model(request: ModelRequest) -> SourceModel:
     return ToyModel.open(request)
 
 
+def operators() -> Sequence[OperatorSupport]:
+    """List the operators for ``synap ops``."""
+    from synap_toy import importer
+
+    return importer.operators()
+
+
 @hookimpl
 def synap_frontends() -> Iterable[Frontend]:
     """Offer the frontend."""
     yield Frontend(
-        name="toy", summary="Toy models, as text", suffixes=(".toy",), sniff=begins_like_toy, open=open_model
+        name="toy",
+        summary="Toy models, as text",
+        suffixes=(".toy",),
+        sniff=begins_like_toy,
+        open=open_model,
+        operators=operators,
     )

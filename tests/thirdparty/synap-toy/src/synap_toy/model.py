@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synap_core.api import INPUT_TYPE, InputError, Layer, ModelRequest, Slice, TensorInfo
+from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, Slice, TensorInfo
 from synap_toy.text import FORMAT, MAX_FILE_BYTES, OPERATORS, Operation, TensorType, ToyText, parse, render
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,18 @@ class ToyModel:
         kept = {layer.index for layer in part.layers}
         steps = tuple(step for i, step in enumerate(self.text.operations) if i in kept)
         return render(ToyText(inputs=part.inputs, operations=steps, outputs=part.outputs, tensors=types))
+
+    def canonical(self, part: Slice) -> ir.Model:
+        """Build the canonical graph of a part."""
+        from synap_toy.importer import import_part
+
+        return import_part(self.text, part)
+
+    def support(self) -> list[LayerSupport]:
+        """Say which layers have an operator that the format defines."""
+        from synap_toy.importer import layer_support
+
+        return [layer_support(layer) for layer in self.layers if layer.index is not None]
 
     def anchors(self) -> tuple[float, ...]:
         """Numbers of the ``anchors`` line."""
