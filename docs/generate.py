@@ -1,4 +1,4 @@
-"""Write the generated pages of the documentation: hooks.md, cli.md and compatibility.md.
+"""Write the generated pages of the documentation: hooks.md, cli.md, compatibility.md and two about operators.
 
 Run it without arguments to write them, and with ``--check`` to learn which of them are stale.
 """
@@ -23,7 +23,7 @@ from synap_core.cli import shell
 from synap_core.cli.main import BUILT_IN, synap
 from synap_core.errors import PluginError, SynapError
 from synap_core.hooks import SynapSpec
-from synap_core.host import HOOKS
+from synap_core.host import HOOKS, PluginHost
 
 DOCS = Path(__file__).resolve().parent
 TESTS = DOCS.parent / "tests"
@@ -44,8 +44,8 @@ skipped without."""
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or check them; returns the exit status."""
-    stale = [name for name, text in pages().items() if _current(DOCS / name) != text]
     if arguments == ["--check"]:
+        stale = [name for name, text in pages().items() if _current(DOCS / name) != text]
         for name in stale:
             print(f"docs/{name} is stale: run python docs/generate.py")
         wrong = case_problems()
@@ -55,14 +55,24 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print(f"unknown arguments {arguments}; allowed: --check")
         return 2
-    for name, text in pages().items():
+    for name, text in pages(renew=True).items():
         (DOCS / name).write_text(text, encoding="utf-8", newline="\n")
     return 0
 
 
-def pages() -> dict[str, str]:
-    """Text of every generated page, by file name."""
-    return {"hooks.md": hooks_page(), "cli.md": cli_page(), "compatibility.md": compatibility_page()}
+def pages(*, renew: bool = False) -> dict[str, str]:
+    """Text of every generated page, by file name.
+
+    Args:
+        renew: Also write anew what only holds for certain versions of other packages, when others are installed.
+    """
+    return {
+        "hooks.md": hooks_page(),
+        "cli.md": cli_page(),
+        "compatibility.md": compatibility_page(),
+        "operators.md": operators_page(),
+        "onnx-operators.md": onnx_operators_page(renew=renew),
+    }
 
 
 def _current(path: Path) -> str | None:
@@ -170,6 +180,30 @@ def _entries(section: str) -> dict[str, str]:
         elif name:
             found[name] += f" {line.strip()}"
     return found
+
+
+def onnx_operators_page(*, renew: bool) -> str:
+    """What becomes of each ONNX operator, and of the node tests of the installed ``onnx`` package."""
+    if str(DOCS.parent) not in sys.path:  # as a script, this module only sees its own folder
+        sys.path.append(str(DOCS.parent))
+    from docs import onnx_operators
+
+    current = _current(DOCS / "onnx-operators.md")
+    if current is not None and not renew and onnx_operators.versions() not in current:
+        return current
+    return onnx_operators.render()
+
+
+def operators_page() -> str:
+    """What becomes of the operators of each format in the canonical graph."""
+    text = """\
+    What `synap ops --frontend NAME` lists: operators that are imported into the [canonical graph](canonical.md), and
+    known ones that stay opaque, which run in the model's own format only. All others are unknown."""
+    blocks = ["# Operators", NOTICE, textwrap.dedent(text)]
+    for name, frontend in PluginHost().frontends.items():
+        rows = [(f"`{entry.name}`", entry.status, entry.note) for entry in frontend.operators()]
+        blocks += [f"## {name}", _table(("Operator", "Status", "Note"), rows)]
+    return _joined(blocks)
 
 
 def cli_page() -> str:

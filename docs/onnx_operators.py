@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import textwrap
 from collections import Counter
@@ -30,7 +31,7 @@ COUNTS = """\
 The last three columns count the node tests of the `onnx` package that use the operator. A test *passes* when the
 canonical graph of its model gives the expected numbers in ONNX Runtime. It is *refused* when the operator stays
 opaque, and *left out* when it is about other than numbers of 8 to 64 bits and truth values, or when ONNX Runtime does
-not give the expected numbers for the model itself, either. None gives wrong numbers."""
+not give the expected numbers for the model itself, either. None gives wrong numbers. {versions}"""
 
 
 MAX_REASON = 120
@@ -63,8 +64,15 @@ def render() -> str:
     ]
     heading = ("Operator", "Versions", "Import", "Note", "Passed", "Refused", "Left out")
     table = "\n".join([_line(heading), _line(["---"] * len(heading)), *rows])
-    blocks = ["# ONNX operators", NOTICE, INTRODUCTION, COUNTS, table, "## Why tests are refused", "\n".join(refused)]
+    about = COUNTS.format(versions=versions())
+    blocks = ["# ONNX operators", NOTICE, INTRODUCTION, about, table, "## Why tests are refused", "\n".join(refused)]
     return "\n\n".join(blocks) + "\n"
+
+
+def versions() -> str:
+    """What the counts depend on: the packages that have the tests and that run them."""
+    onnx, runtime = (importlib.metadata.version(name) for name in ("onnx", "onnxruntime"))
+    return f"Counted with onnx {onnx} and ONNX Runtime {runtime}."
 
 
 def counts() -> Mapping[str, Count]:

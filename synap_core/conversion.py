@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from synap_core.payloads import Target
 from synap_core.source import SourceModel
 from synap_core.subgraphs import Artifact, Subgraph
 from synap_core.tensors import TensorMeta
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,7 @@ class Conversion:
         subgraphs: The parts, in execution order.
         artifacts: What the delegates made of them.
         delegates: Name of the delegate of each part.
+        graph: The canonical graph of the whole model, for output formats that write it; they get no subgraphs.
         notes: What was decided or changed without being asked for.
     """
 
@@ -32,4 +37,13 @@ class Conversion:
     subgraphs: tuple[Subgraph, ...]
     artifacts: tuple[Artifact, ...]
     delegates: tuple[str, ...]
+    graph: ir.Model | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A conversion and what the user should be told about it."""
+
+    conversion: Conversion
+    warnings: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synap_core.conversion import Conversion
+from synap_core.conversion import Conversion, Converted
 from synap_core.delegate_rules import assign_delegates
 from synap_core.describe import Describer
 from synap_core.errors import InputError, PluginError
@@ -21,6 +21,7 @@ from synap_core.selection import Selection, select
 from synap_core.source import BoundarySpec, ModelRequest, SourceModel
 from synap_core.staging import make_folder, publish, staging_folder
 from synap_core.subgraphs import Artifact, Subgraph
+from synap_core.whole_graph import whole_graph
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class ConvertRequest:
         frontend: Name of the frontend to use; by default the file tells.
         profiling: Ask for layer-by-layer profiling.
         branch_split: Keep branches apart that can run in parallel on different delegates.
+        whole_graph: Build the canonical graph of the whole model instead of subgraphs.
     """
 
     model: Path
@@ -48,14 +50,7 @@ class ConvertRequest:
     frontend: str | None = None
     profiling: bool = False
     branch_split: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """A conversion and what the user should be told about it."""
-
-    conversion: Conversion
-    warnings: tuple[str, ...] = ()
+    whole_graph: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +75,8 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     source = open_model(host, _model_request(request, meta), request.frontend)
     log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
     selection = select(source, meta)
+    if request.whole_graph:
+        return whole_graph(source, selection, meta, target)
     assigned = assign_delegates(source, selection.layers, meta, target, host)
     used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
     check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)

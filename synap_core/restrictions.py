@@ -44,6 +44,14 @@ def check_capabilities(
 def _requests(meta: Metafile, source: SourceModel, *, profiling: bool) -> Iterator[tuple[str, str, str]]:
     """Yield (capability, what asks for it, where)."""
     yield from _tensor_requests(meta)
+    yield from _global_requests(meta)
+    if meta.data_layout not in (DEFAULT_LAYOUT, source.layout):
+        yield "layout", f"data_layout {meta.data_layout!r} for a model in {source.layout}", meta.where("data_layout")
+    if profiling:
+        yield "profiling", "--profiling", ""
+
+
+def _global_requests(meta: Metafile) -> Iterator[tuple[str, str, str]]:
     if meta.quantization is not None and meta.quantization.enabled:
         yield "quantization", "quantization", meta.where("quantization")
     if meta.security is not None and meta.security.secure:
@@ -51,10 +59,6 @@ def _requests(meta: Metafile, source: SourceModel, *, profiling: bool) -> Iterat
     for name in ("dequantize_outputs", "denormalize_outputs"):
         if getattr(meta, name):
             yield "dequantize", "output dequantization", meta.where(name)
-    if meta.data_layout not in (DEFAULT_LAYOUT, source.layout):
-        yield "layout", f"data_layout {meta.data_layout!r} for a model in {source.layout}", meta.where("data_layout")
-    if profiling:
-        yield "profiling", "--profiling", ""
 
 
 def _tensor_requests(meta: Metafile) -> Iterator[tuple[str, str, str]]:
@@ -64,6 +68,32 @@ def _tensor_requests(meta: Metafile) -> Iterator[tuple[str, str, str]]:
     for i, output in enumerate(meta.outputs):
         if output.dequantize:
             yield "dequantize", "output dequantization", meta.where("outputs", i, "dequantize")
+
+
+def check_whole_graph(meta: Metafile) -> None:
+    """Refuse what a canonical graph cannot hold.
+
+    Raises:
+        InputError: The metafile asks for quantization, preprocessing, security or dequantization.
+    """
+    requests = [*_tensor_requests(meta), *_global_requests(meta)]
+    if requests:
+        _, what, where = requests[0]
+        msg = f"{what} cannot be written as one graph of the whole model"
+        raise InputError(msg, where=where, hint="remove the option, or choose another --out-format")
+
+
+def ineffective_on_whole_graph(meta: Metafile) -> Iterator[str]:
+    """Yield a line for each option that only bundles have a use for."""
+    reason = "has no effect on a graph of the whole model"
+    for name in ("delegate", "optimize", "input_format", "output_format"):
+        if name in meta.model_fields_set:
+            yield f"{meta.where(name)}: {name!r} {reason}"
+    for field, entries in (("inputs", meta.inputs), ("outputs", meta.outputs)):
+        for i, entry in enumerate(entries):
+            for name in ("format", "means", "scale"):
+                if name in entry.model_fields_set:
+                    yield f"{meta.where(field, i, name)}: {name!r} {reason}"
 
 
 def ineffective_options(meta: Metafile) -> Iterator[str]:

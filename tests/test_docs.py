@@ -107,7 +107,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["hooks.md", "cli.md", "compatibility.md"])
+@pytest.mark.parametrize("name", ["hooks.md", "cli.md", "compatibility.md", "operators.md", "onnx-operators.md"])
 def test_generated_page_is_fresh(name: str) -> None:
     assert read(f"docs/{name}") == generate.pages()[name], "run python docs/generate.py"
 
@@ -115,7 +115,7 @@ def test_generated_page_is_fresh(name: str) -> None:
 def test_stale_page_is_named_by_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("acceptance.toml", "cli.md", "compatibility.md", "hooks.md"):
+    for name in ("acceptance.toml", "cli.md", "compatibility.md", "hooks.md", "onnx-operators.md", "operators.md"):
         (tmp_path / name).write_text(read(f"docs/{name}"), encoding="utf-8")
     (tmp_path / "cli.md").write_text("old\n", encoding="utf-8")
     monkeypatch.setattr(generate, "DOCS", tmp_path)

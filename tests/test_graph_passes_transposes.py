@@ -223,6 +223,49 @@ STOPS: dict[str, tuple[Callable[[Net], ir.Value], str]] = {
         )[0],
         "paddings are computed",
     ),
+    "computed-counts": (
+        lambda net: net.many(
+            "Tile",
+            nhwc(net),
+            net("Add", net("Mul", net.build.input("n", ir.DataType.INT64, (4,)), net.integers(0)), net.integers(1)),
+            results=typed(1, 5, 6, 4),
+        )[0],
+        "sizes are computed",
+    ),
+    "computed-slice": (
+        lambda net: net.many(
+            "Slice",
+            nhwc(net),
+            net.integers(0),
+            net.integers(9),
+            net("Mul", net.build.input("a", ir.DataType.INT64, (1,)), net.integers(0)),
+            results=typed(1, 5, 6, 4),
+        )[0],
+        "axes are computed",
+    ),
+    "computed-scales": (
+        lambda net: net.many(
+            "Resize",
+            nhwc(net),
+            None,
+            net("Add", net("Mul", net.input(4, name="s"), net.number(0)), net.number(1)),
+            results=typed(1, 5, 6, 4),
+            mode="nearest",
+        )[0],
+        "sizes are computed",
+    ),
+    "crop": (
+        lambda net: net(
+            "Resize",
+            nhwc(net),
+            net.build.constant(np.array([0, 0, 0.2, 0, 1, 1, 0.7, 1], np.float32)),
+            None,
+            net.integers(1, 5, 3, 4),
+            mode="linear",
+            coordinate_transformation_mode="tf_crop_and_resize",
+        ),
+        "it crops",
+    ),
     "resized-channels": (
         lambda net: net(
             "Resize",

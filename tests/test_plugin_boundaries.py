@@ -16,6 +16,7 @@ from synap_core.bundle_writer import pack_bundle
 from synap_core.convert import ConvertRequest, convert, write
 from synap_core.errors import InputError, PluginError, SynapError
 from synap_core.host import PluginHost
+from synap_core.layer_support import layer_support
 from synap_core.network import Network
 from synap_core.payloads import Delegate
 from synap_core.plugin_policy import PluginPolicy, PolicyLayer
@@ -80,6 +81,31 @@ def test_frontend_that_slices_badly_is_blamed_rather_than_the_delegate(model_fil
         host = host_with("synap_frontends", toy(open=lambda _, source=source: source))
         with pytest.raises(PluginError, match=message):
             convert_toy(host, model_file(b"x", "net.toy"))
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "message"),
+    [
+        ("canonical", crash, "frontend 'toy' failed: ZeroDivisionError"),
+        ("canonical", lambda _: b"x", "canonical.. returned bytes, not a model"),
+        ("support", crash, "frontend 'toy' failed: ZeroDivisionError"),
+        ("support", lambda: ["imported"], "support.. lists something else"),
+    ],
+)
+def test_frontend_that_imports_badly_is_blamed(
+    model_file: WriteModel, method: str, broken: Callable[..., Any], message: str
+) -> None:
+    source = six_graph()
+    setattr(source, method, broken)
+    host = host_with("synap_frontends", toy(open=lambda _: source))
+    path = model_file(b"x", "net.toy")
+    request = ConvertRequest(model=path, target="SL1620", whole_graph=True)
+    asked: dict[str, Callable[[], object]] = {
+        "canonical": lambda: convert(request, host),
+        "support": lambda: layer_support(host, path),
+    }
+    with pytest.raises(PluginError, match=message):
+        asked[method]()
 
 
 def test_file_that_a_frontend_cannot_read_is_no_mistake_of_the_frontend(model_file: WriteModel) -> None:

@@ -17,15 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 
 from synap_core.api import FormatString, Frontend, ModelRequest, OutputFormat, Runtime, RuntimeModel, TensorMeta
 from synap_core.convert import Converted, ConvertRequest, convert, write
 from synap_core.errors import InputError, ModelExecutionError
+from synap_core.graph.groups import group as group_nodes
 from synap_core.host import PluginHost
 from synap_core.inspection import inspect_file
+from synap_core.layer_support import layer_support
 from synap_core.network import Network
+from tests.support.canonical import run as run_graph
+from tests.support.streaming import Stream
 from tests.support.toy_source import six_graph
 
 ROOT = Path(__file__).parents[1]
@@ -309,6 +314,34 @@ def test_output_format_lists_the_files(host: PluginHost, convert_toy: ConvertToy
     written = write(conversion, host.find(OutputFormat, "names"), tmp_path / "list", host)
     assert written.files == (tmp_path / "list" / "names.txt",)
     assert written.files[0].read_text() == "subgraph_0.toy toy\nsubgraph_1.toy toy gain=2\n"
+
+
+def canonical(host: PluginHost, tmp_path: Path, text: str) -> ir.Model:
+    path = tmp_path / "m.toy"
+    path.write_text(text)
+    graph = convert(ConvertRequest(model=path, target="TOY1", whole_graph=True), host).conversion.graph
+    assert graph is not None
+    return graph
+
+
+def test_model_becomes_one_graph(host: PluginHost, tmp_path: Path) -> None:
+    graph = canonical(host, tmp_path, MODEL)
+    assert [group.layer_id for group in group_nodes(graph)] == ["scale_y_0", "add_z_1"]
+    np.testing.assert_array_equal(run_graph(graph, [X])[0], X * 3)
+
+
+def test_variable_becomes_an_input_and_an_output(host: PluginHost, tmp_path: Path) -> None:
+    stream = Stream(canonical(host, tmp_path, "toy 1\ninput x 1 4 float32\nlayer t accumulate x\noutput t\n"))
+    for count in (1, 2, 3):
+        np.testing.assert_array_equal(stream([X])[0], X * count)
+
+
+def test_operator_that_cannot_be_imported_is_named(host: PluginHost, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'q' \(swirl\): the toy format does not define .*outputs: \[.name: 'y'"):
+        canonical(host, tmp_path, SWIRL)
+    path = tmp_path / "m.toy"
+    assert [item.status for item in layer_support(host, path)] == ["imported", "unknown"]
+    assert [entry.name for entry in host.find(Frontend, "toy").operators()] == ["scale", "add", "accumulate"]
 
 
 def test_model_can_be_inspected(host: PluginHost, tmp_path: Path) -> None:

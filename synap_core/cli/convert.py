@@ -18,7 +18,8 @@ from synap_core.payloads import OutputFormat
 from synap_core.version import toolkit_version
 
 if TYPE_CHECKING:
-    from synap_core.convert import Converted, Written
+    from synap_core.conversion import Converted
+    from synap_core.convert import Written
     from synap_core.host import PluginHost
 
 FORMAT_ALIASES = {"ebg": "nb"}
@@ -100,6 +101,9 @@ def command(  # noqa: PLR0913 - one argument per option
             _warn(f"--{option.replace('_', '-')} has no effect: no closed tools are used")
     host = load_host(ctx)
     output = _output_format(host, out_format)
+    for option, given in (("profiling", profiling), ("no-branch-split", no_branch_split)):
+        if given and output.whole_graph:
+            _warn(f"--{option} has no effect with --out-format {output.name}, which makes no subgraphs")
     build = out_dir / BUILD_FOLDER if debug or preserve else None
     if build is not None and build.resolve() in model.resolve().parents:
         msg = "the model is in the folder that --debug and --preserve overwrite"
@@ -118,6 +122,7 @@ def command(  # noqa: PLR0913 - one argument per option
         frontend=frontend,
         profiling=profiling,
         branch_split=not no_branch_split,
+        whole_graph=output.whole_graph,
     )
     with _progress("Converting...", silent=silent):
         converted = convert(request, host)

@@ -15,6 +15,7 @@ BUILT_IN = {
     "convert": "Convert and compile a model.",
     "help": "Show help.",
     "info": "Show what is in a bundle or a model.",
+    "ops": "List the operators that a frontend imports.",
     "plugins": "List the installed plugins.",
     "run": "Run a converted model on this host.",
     "schema": "Print the JSON Schema of the metafile, for editors.",

@@ -22,12 +22,14 @@ from synap_core.bundle_writer import pack_bundle
 from synap_core.convert import ConvertRequest, convert
 from synap_core.delegate_rules import Assignment
 from synap_core.errors import InputError
+from synap_core.graph.passes import normalise
+from synap_core.graph.qdq import to_qdq
 from synap_core.host import PluginHost
 from synap_core.metafile import default_metafile, load_metafile
 from synap_core.model_files import open_model
 from synap_core.partition import partition
 from synap_core.selection import select
-from synap_core.source import ModelRequest
+from synap_core.source import ModelRequest, Slice
 from tests.support import onnx_models
 from tests.support.tflite_models import chain, counter, dense3, six
 
@@ -106,6 +108,9 @@ class Fuzzer:
         }
         for part in partition(selection.layers, assigned, selection.inputs, selection.outputs):
             source.slice(part.part)
+        graph = source.canonical(Slice(layers=selection.layers, inputs=selection.inputs, outputs=selection.outputs))
+        normalise(graph)
+        to_qdq(graph)
 
     def _tflite(self) -> list[bytes]:
         return [dense3(np.random.default_rng(0)), chain(["a", "b;c"]), six(), counter()]

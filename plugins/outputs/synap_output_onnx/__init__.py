@@ -1,0 +1,1 @@
+"""Output format ``onnx``: the whole canonical graph as an ONNX model."""

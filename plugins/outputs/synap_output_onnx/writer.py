@@ -1,0 +1,41 @@
+"""Serialize the canonical graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from synap_core.api import Conversion, InputError, mirror_annotations, states_of, to_qdq
+
+MODEL_FILE = "model.onnx"
+STATE_FILE = "model_state.npz"
+
+MAX_FILE_BYTES = (1 << 31) - 1
+"""Protocol buffers cannot be larger."""
+
+
+def write(conversion: Conversion, out_dir: Path) -> None:
+    """Write the canonical graph as an ``.onnx`` file; a quantized one with QuantizeLinear and DequantizeLinear nodes.
+
+    The first values of variables go into a file of their own, under the names of the inputs that take them.
+
+    Raises:
+        InputError: The file would be larger than the format allows.
+    """
+    if conversion.graph is None:
+        msg = "the conversion has no graph"
+        raise ValueError(msg)
+    model = to_qdq(conversion.graph)
+    mirror_annotations(model)
+    tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    size = sum(tensor.nbytes for tensor in tensors)
+    if size > MAX_FILE_BYTES:
+        msg = f"the weights take {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}"
+        raise InputError(msg, hint="cut the model with 'outputs' in the metafile")
+    states = states_of(model)
+    if states:
+        first = {state.input: state.initial.numpy() for state in states}
+        np.savez(out_dir / STATE_FILE, **first)  # type: ignore[arg-type]  # the names are no parameters of savez
+    (out_dir / MODEL_FILE).write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
