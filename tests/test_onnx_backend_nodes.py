@@ -16,10 +16,7 @@ CANONICAL_OPSET = 19
 RUNTIME_LIMITS: Mapping[str, str] = {
     "ConvInteger": "ConvInteger: no zero point of the weights with padding",
     "DFT": "DFT: less exact in float32 than the tests ask for",
-    "Max": "Max: no kernel for integers of 16 bits",
     "MaxUnpool": "MaxUnpool: takes the places for those of the smaller output",
-    "Min": "Min: no kernel for integers of 16 bits",
-    "Pow": "Pow: no kernel for unsigned exponents",
     "Resize": "Resize: aligns corners in another way when it shrinks by scales",
     "STFT": "STFT: less exact in float32 than the tests ask for",
     "TopK": "TopK: no kernel for unsigned integers of 64 bits",
@@ -40,8 +37,6 @@ REASONS = (
     "has no counterpart in operator set 19",
     "is no tensor, but a optional_type",
     "is a constant: no operator computes it",
-    # The package's own checker does not know that the axes of this operator have a default.
-    "(op_type:MeanVarianceNormalization)",
 )
 """Every reason for which a test may be refused begins or ends with one of these."""
 
@@ -66,8 +61,9 @@ def test_no_operator_gives_a_wrong_number() -> None:
 
 
 def test_at_least_95_percent_of_the_tests_of_known_operators_pass() -> None:
-    counts = Counter(found.status for found in outcomes() if of_known_operators(found))
-    assert counts[PASSED] / (counts[PASSED] + counts[REFUSED] + counts[WRONG]) >= 0.95
+    tried = [found for found in outcomes() if of_known_operators(found) and found.status != INAPPLICABLE]
+    # Those for which ONNX Runtime fails on the model itself count as failures, too.
+    assert sum(found.status == PASSED for found in tried) / len(tried) >= 0.95
 
 
 def test_all_others_are_refused_for_a_reason_that_is_known() -> None:

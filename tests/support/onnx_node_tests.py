@@ -146,11 +146,14 @@ def _plain(item: Any) -> Any:
 
 
 def _with_constant_operands(test: NodeTest) -> NodeTest | None:
-    """The same test with integers and truth values behind the first operand as constants, as models have them."""
+    """The same test with parameters as constants, as models have them.
+
+    Parameters are operands behind the first one that are integers, truth values or single numbers.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(test.model)
     names = [value.name for value in model.graph.input]
-    moved = [i for i, item in enumerate(test.inputs) if i and item.dtype.kind in "iub"]
+    moved = [i for i, item in enumerate(test.inputs) if i and (item.dtype.kind in "iub" or not item.ndim)]
     if not moved or model.graph.initializer:
         return None
     model.graph.initializer.extend(numpy_helper.from_array(test.inputs[i], names[i]) for i in moved)

@@ -189,6 +189,9 @@ def _record(index: int, node: NodeProto) -> Node:
     reads = tuple(dict.fromkeys(name for name in _names_read(node) if name))
     # A node without a named output is named as a viewer would list it.
     name = node.name or (writes[0] if writes else f"{node.op_type}_{index}")
+    if node.op_type == "MeanVarianceNormalization" and node.domain in STANDARD_DOMAINS and not node.attribute:
+        # The checker of the library expands this operator and does not know its default.
+        node.attribute.append(AttributeProto(name="axes", type=AttributeProto.INTS, ints=[0, 2, 3]))
     return Node(index=index, proto=node, name=name, reads=reads, writes=writes)
 
 

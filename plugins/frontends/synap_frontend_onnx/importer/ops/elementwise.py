@@ -15,6 +15,10 @@ from synap_frontend_onnx.importer.registry import UnsupportedError, as_is, opera
 as_is(11, "Clip")
 as_is(7, "PRelu")
 
+NO_KERNEL = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
+
+UNSIGNED_EXPONENTS = {ir.DataType.UINT32: ir.DataType.INT64, ir.DataType.UINT64: ir.DataType.DOUBLE}
+
 FLOAT8 = frozenset(dtype for dtype in NUMERIC if dtype.name.startswith("FLOAT8"))
 
 
@@ -33,6 +37,25 @@ def prelu_1(call: Call) -> ir.Value:
     if len(call.shape(1)) == 1 and rank > 2:
         slope = call.emit("Reshape", slope, call.build.constant([-1, *[1] * (rank - 2)]))
     return call.only("PRelu", call.input(0), slope)
+
+
+@operator("Max", since=12)
+@operator("Min", since=12)
+def extreme(call: Call) -> ir.Value:
+    """Integers of 16 bits are compared as such of 32: the runtime has no kernel for them."""
+    operands, kind = [call.input(i) for i in range(len(call.inputs))], call.dtype()
+    if kind not in NO_KERNEL:
+        return call.only(call.op_type, *operands)
+    wide = call.emit(call.op_type, *(cast_to(call, value, ir.DataType.INT32) for value in operands))
+    return cast_to(call, wide, kind)
+
+
+@operator("Pow", since=12)
+def power(call: Call) -> ir.Value:
+    """Unsigned exponents become ones that the runtime has kernels for."""
+    x, exponent = call.input(0), call.input(1)
+    to = UNSIGNED_EXPONENTS.get(call.dtype(1))
+    return call.only("Pow", x, exponent if to is None else cast_to(call, exponent, to))
 
 
 @operator("Cast", since=6)

@@ -108,7 +108,8 @@ def identity(call: Call) -> ir.Value:
 def dropout(call: Call) -> list[ir.Value | None]:
     """Nothing is dropped; a mask is all ones."""
     x = call.input(0)
-    if call.optional(2) is not None and call.constant(2, "training mode").any():
+    trained = call.optional(2) is not None and call.constant(2, "training mode").any()
+    if trained and (call.optional(1) is None or call.constant(1, "ratio").any()):
         msg = "it drops items at random, as for training"
         raise UnsupportedError(msg)
     if not any(call.present[1:]):
