@@ -30,8 +30,9 @@ has no counterpart, such as element types that came later; `synap ops --model FI
 COUNTS = """\
 The last three columns count the node tests of the `onnx` package that use the operator. A test *passes* when the
 canonical graph of its model gives the expected numbers in ONNX Runtime. In the tests even axes and sizes are operands;
-where a layer needs them constant, they are put in as constants. A test is *refused* when the operator stays opaque, and *left out* when it is about other than numbers of 8 to 64 bits and truth values, or when ONNX Runtime does
-not give the expected numbers for the model itself, either. None gives wrong numbers. {versions}"""
+where a layer needs them constant, they are put in as constants. A test is *refused* when the operator stays opaque, and
+*left out* when it is about other than numbers of 8 to 64 bits and truth values, or when ONNX Runtime does not give the
+expected numbers for the model itself, either. None gives wrong numbers. {versions}"""
 
 
 MAX_REASON = 120

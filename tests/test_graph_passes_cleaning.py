@@ -220,14 +220,23 @@ def test_operator_with_an_effect_stays(emit: Callable[[Net, ir.Value], ir.Value]
     assert report.applied == {}
 
 
-def test_training_or_masked_dropout_stays() -> None:
+def test_training_dropout_stays() -> None:
     net = Net()
-    x = net("Neg", net.input(2, 3))
+    model = net.model(net("Neg", net("Dropout", net.input(2, 3), net.number(0.5), net.build.constant(np.array(True)))))
+    assert applied(model, RemoveNoOp).applied == {}
+    assert op_types(model) == ["Dropout", "Neg"]
+
+
+@pytest.mark.parametrize("need", ["output", "cut"])
+def test_dropout_stays_for_its_mask_alone(need: str) -> None:
+    net = Net()
     types = [TensorType(FLOAT, (2, 3)), TensorType(ir.DataType.BOOL, (2, 3))]
-    first, mask = net.many("Dropout", x, results=types)
-    model = net.model(first, mask)
-    normalised(model, RemoveNoOp)
-    assert op_types(model) == ["Neg", "Dropout"]
+    first, mask = net.many("Dropout", net("Neg", net.input(2, 3)), results=types)
+    model = net.model(net("Abs", first), *([mask] if need == "output" else []))
+    report = normalised(model, RemoveNoOp, keep=[mask] if need == "cut" else [])
+    assert op_types(model) == ["Neg", "Dropout", "Abs"]
+    assert report.applied == {"remove-no-op": 1}
+    assert model.graph[2].inputs[0] is model.graph[0].outputs[0]
 
 
 @pytest.mark.parametrize("op_type", ["Identity", "Cast", "Reshape"])
@@ -320,6 +329,16 @@ def test_equal_constants_become_one() -> None:
     assert len(model.graph.initializers) == 2
 
 
+def test_equal_constants_that_are_stored_as_integers_become_one() -> None:
+    build = Net().build
+    x = build.input("x", FLOAT, (2,))
+    for item in (2, 2, 3):
+        x = build.emit("Mul", [x, build.quantized_constant(np.array([0, item], np.int8), int8())])
+    model = build.finish([x])
+    normalised(model, ShareConstants)
+    assert [node.inputs[1] is model.graph[0].inputs[1] for node in model.graph] == [True, True, False]
+
+
 def pair(net: Net, case: str) -> tuple[ir.Value, ir.Value]:
     """Two constants that differ in one thing."""
     build, items = net.build, np.array([0, 2], np.int8)
@@ -332,10 +351,13 @@ def pair(net: Net, case: str) -> tuple[ir.Value, ir.Value]:
         return build.constant(real), build.constant(np.array([-0.0, 2], np.float32))
     if case == "annotation":
         return build.constant(real), annotated(build.constant(real), int8())
+    if case == "text":
+        texts = [ir.StringTensor(np.array([b"a", text]), shape=ir.Shape((2,))) for text in (b"b", b"c")]
+        return build.tensor(texts[0]), build.tensor(texts[1])
     return build.quantized_constant(items, int8(1.0)), build.quantized_constant(items, int8(0.5))
 
 
-@pytest.mark.parametrize("case", ["type", "shape", "sign of zero", "annotation", "parameters"])
+@pytest.mark.parametrize("case", ["type", "shape", "sign of zero", "annotation", "text", "parameters"])
 def test_constants_that_differ_stay_apart(case: str) -> None:
     net = Net()
     model = net.model(*net.build.opaque("CUSTOM", pair(net, case), [TensorType(FLOAT, (1,))], "not known"))
@@ -423,6 +445,19 @@ def test_nodes_that_are_not_equal_stay_apart(case: str) -> None:
     report = normalised(model, ShareNodes, keep=keep)
     assert op_types(model) == before
     assert bool(reasons(report, ShareNodes)) == (case in ("outputs", "cut"))
+
+
+@pytest.mark.parametrize("second", [1.0, 2.0])
+def test_tensors_among_the_attributes_are_compared(second: float) -> None:
+    net = Net()
+    shape = net.build.input("shape", ir.DataType.INT64, (1,))
+    made = [
+        net.many("ConstantOfShape", shape, results=[TensorType(FLOAT, (3,))], value=np.array([item], np.float32))[0]
+        for item in (1.0, second)
+    ]
+    model = net.model(*net.build.opaque("CUSTOM", made, [TensorType(FLOAT, (3,))], "not known"))
+    applied(model, ShareNodes)
+    assert op_types(model).count("ConstantOfShape") == second
 
 
 def test_opaque_nodes_stay_apart() -> None:

@@ -338,6 +338,10 @@ UNPADDED: dict[str, tuple[Callable[[Net], ir.Value], str]] = {
     "quantized": (lambda net: net.conv(annotated(padded(net, image(net), *ONES), int8()), 3, 3), "another way"),
     "turned requantized": (lambda net: net.conv(annotated(turned(net, int8()), int8(0.25)), 3, 3), "another way"),
     "negative": (lambda net: pool(net, "MaxPool"), "could be the largest"),
+    "not known": (
+        lambda net: net("MaxPool", padded(net, net.input(1, 2, 7, 8), *ONES), kernel_shape=(3, 3)),
+        "could be the largest",
+    ),
     "ceiling": (lambda net: pool(net, ceil_mode=1, strides=(2, 2)), "rounds its size up"),
     "own": (lambda net: pool(net, pads=(1, 1, 1, 1)), "does not count"),
     "dilated": (lambda net: pool(net, dilations=(2, 2)), "dilated"),

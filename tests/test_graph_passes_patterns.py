@@ -15,6 +15,7 @@ from synap_core.graph.passes.activations import NameActivation
 from synap_core.graph.passes.clamps import MergeClamps, MinMaxToClip, limits_of
 from synap_core.graph.passes.norms import LayerNorm, SoftmaxFromParts
 from synap_core.graph.passes.rule import Rule
+from synap_core.graph.types import TensorType
 from tests.support.canonical import run
 from tests.support.passes import FLOAT, Net, annotated, int8, normalised, op_types, origins, reasons
 
@@ -200,7 +201,15 @@ def cubed(net: Net, x: ir.Value) -> ir.Value:
     return net("Div", difference, net("Sqrt", net("Add", spread, number(net, 1e-3))))
 
 
-@pytest.mark.parametrize("emit", [outside_root, of_another_mean, cubed])
+def along_computed_axes(net: Net, x: ir.Value) -> ir.Value:
+    axes = net("Add", net("Mul", net.build.input("axes", ir.DataType.INT64, (1,)), net.integers(0)), net.integers(2))
+    mean = net.many("ReduceMean", x, axes, results=[TensorType(FLOAT, (2, 3, 1))])[0]
+    difference = net("Sub", x, mean)
+    spread = net.many("ReduceMean", net("Mul", difference, difference), axes, results=[TensorType(FLOAT, (2, 3, 1))])[0]
+    return net("Div", difference, net("Sqrt", net("Add", spread, number(net, 1e-3))))
+
+
+@pytest.mark.parametrize("emit", [outside_root, of_another_mean, cubed, along_computed_axes])
 def test_what_only_looks_like_a_normalisation_stays(emit: Emit) -> None:
     net = Net()
     model = net.model(emit(net, net.input(2, 3, 8)))
@@ -248,8 +257,9 @@ def test_softmax_by_a_reciprocal_is_found() -> None:
         (lambda net, x: softmax(net, x, (2,), (1,)), ["over others"]),
         (lambda net, x: softmax(net, net("ReduceMax", x, net.integers(0)), (0,), keep=0), []),
         (lambda net, x: net("Div", net("Exp", x), net("ReduceSum", net("Exp", net("Neg", x)), net.integers(2))), []),
+        (lambda net, x: net("Div", (e := net("Exp", x)), net("ReduceSum", e, noop_with_empty_axes=1)), []),
     ],
-    ids=["several axes", "other maximum", "dropped dimension", "other sum"],
+    ids=["several axes", "other maximum", "dropped dimension", "other sum", "sum of nothing"],
 )
 def test_other_quotient_stays(emit: Emit, reason: list[str]) -> None:
     net = Net()
@@ -324,6 +334,12 @@ ACTIVATIONS: dict[str, tuple[str, Emit]] = {
     "gelu/half-last": ("GELU", lambda net, x: net("Mul", net("Mul", x, erf_gate(net, x)), number(net, 0.5))),
     "gelu/half-x": ("GELU", lambda net, x: net("Mul", net("Mul", number(net, 0.5), x), erf_gate(net, x))),
     "gelu/half-gate": ("GELU", lambda net, x: net("Mul", x, net("Mul", erf_gate(net, x), number(net, 0.5)))),
+    "hard-swish/negated": (
+        "HardSwish",
+        lambda net, x: net(
+            "Mul", x, net("Div", clip(net, net("Sub", number(net, 3), net("Neg", x)), 0, 6), number(net, 6))
+        ),
+    ),
     "gelu/div-root": (
         "GELU",
         lambda net, x: net(
@@ -404,9 +420,13 @@ def test_named_spelling_computes_the_function(name: str, emit: Emit) -> None:
         lambda net, x: net("Div", net("Mul", x, hard_gate(net, x)), number(net, 5)),
         lambda net, x: net("Mul", x, net("HardSigmoid", x)),
         lambda net, x: net("Div", number(net, 6), net("Mul", x, hard_gate(net, x))),
+        lambda net, x: net("Div", net("Mul", x, net("Clip", net("Add", x, number(net, 3)), net.input(name="low"))),
+                           number(net, 6)),
+        lambda net, x: net("Mul", net("Mul", x, number(net, 0.5)),
+                           tanh_gate(net, x, net("Pow", x, number(net, 4)))),
     ],
     ids=["quick-gelu", "other gate", "twice", "no half", "other factor", "square", "other cube", "tanh", "log-2",
-         "other limit", "other divisor", "flatter", "quotient"],
+         "other limit", "other divisor", "flatter", "quotient", "computed limit", "fourth power"],
 )  # fmt: skip
 def test_other_function_has_no_name(emit: Emit) -> None:
     net = Net()

@@ -412,6 +412,15 @@ def test_operator_between_both_layouts_of_both_operands_settles_for_one() -> Non
         assert op_types(model).count("Transpose") <= 4
 
 
+def test_operand_of_fewer_dimensions_is_transposed_where_that_pays() -> None:
+    net = Net()
+    x = net.to_nhwc(net.conv(net.input(1, 4, 5, 6), 4))
+    small = net("Relu", net.input(6, 4, name="y"))
+    model = net.model(net.conv(net.to_nchw(net("Add", x, small)), 2))
+    normalised(model, *LAYOUT)
+    assert op_types(model) == ["Conv", "Relu", "Reshape", "Transpose", "Add", "Conv"]
+
+
 def test_two_layouts_settle_for_one() -> None:
     net = Net()
     first = net("Transpose", net.input(1, 4, 5, 6), perm=TO_NHWC)

@@ -80,8 +80,8 @@ class Editor:
 
     def only_user(self, value: ir.Value) -> ir.Node | None:
         """The node that uses a value, when it is the only use and the value may vanish."""
-        uses = tuple(value.uses())
-        return uses[0].node if len(uses) == 1 and not self.is_pinned(value) else None
+        users = [usage.node for usage in value.uses()]
+        return users[0] if len(users) == 1 and not self.is_pinned(value) else None
 
     def take_touched(self) -> list[ir.Node]:
         """Nodes around the edits since the last call, new ones included; some may be gone by now."""
@@ -178,7 +178,10 @@ class Editor:
         self.drop(old.producer(), heir=new.producer())
 
     def merge_refusal(self, old: ir.Value, new: ir.Value) -> str | None:
-        """Why `merge` cannot be done; None when it can."""
+        """Why `merge` cannot be done; None when it can.
+
+        An old value without quantization parameters may go where the new one has some: its node only moved items.
+        """
         if type_of(old) != type_of(new):
             return f"{old.name!r} has another type than {new.name!r}"
         if self.is_pinned(old) and (self.is_pinned(new) or new.producer() is None):
@@ -190,7 +193,7 @@ class Editor:
         return None
 
     def merge(self, old: ir.Value, new: ir.Value) -> None:
-        """Let a value stand for a later one with the same numbers; `merge_refusal` says whether it may.
+        """Put a value in the place of a later one with the same numbers; `merge_refusal` says whether it may be.
 
         Names and source tensors go along where they are needed. The node that computed the old value goes, and layers
         that no other node comes from pass to the node that computes the new one.
@@ -278,8 +281,8 @@ def is_operator(node: ir.Node, *op_types: str) -> bool:
 class _Layers:
     """Which source layers have a node.
 
-    Nodes that come from the same layers share one tuple, by whose identity they are counted: a transpose that served
-    hundreds of layers moves as cheaply as any other.
+    Nodes made from others share their tuple of layers, and tuples are counted by identity: a transpose that served
+    hundreds of layers moves as cheaply as any other. Nobody else may change the layers of nodes meanwhile.
     """
 
     def __init__(self, nodes: Iterable[ir.Node]) -> None:
@@ -291,15 +294,18 @@ class _Layers:
     def join(self, node: ir.Node, origins: Sequence[Origin]) -> None:
         """Let a node come from layers, besides those that it has; in execution order."""
         before = origins_of(node)
+        if not before:
+            node.meta[ORIGINS] = tuple(origins)
+            self._enter(origins_of(node))
+            return
         found, new = list(before), []
-        for origin in origins if before else ():
+        for origin in origins:
             place = bisect_left(found, _order(origin), key=_order)
             if found[place : place + 1] != [origin]:
                 found.insert(place, origin)
                 new.append(origin)
-        together = tuple(found) if before else tuple(origins)
-        node.meta[ORIGINS] = together
-        if self._nodes.get(id(before), (before, 0))[1] == 1:
+        node.meta[ORIGINS] = together = tuple(found)
+        if self._nodes[id(before)][1] == 1:
             del self._nodes[id(before)]
             self._nodes[id(together)] = (together, 1)
             self._tuples.update(new)

@@ -13,8 +13,16 @@ from synap_core.graph.edit import Editor
 from synap_core.graph.passes.permutations import inverse, permutation_of
 from synap_core.graph.passes.rule import Rule
 from synap_core.graph.passes.turning import bypass, bypass_refusal, operand_of, reshaped
-from synap_core.graph.passes.values import constant_operand, integer_of, is_real, needed_elsewhere, quant_refusal
-from synap_core.graph.quantized import QuantizedTensor
+from synap_core.graph.passes.values import (
+    constant_operand,
+    constant_quant,
+    integer_of,
+    is_real,
+    needed_elsewhere,
+    operand,
+    quant_refusal,
+    rearranged,
+)
 from synap_core.graph.types import shape_of, type_of
 
 
@@ -71,6 +79,7 @@ class Flattened:
     transpose: ir.Node
     flatten: ir.Node
     layer: ir.Node
+    weights: ir.Value
 
 
 class TransposeIntoWeights(Rule[Flattened]):
@@ -86,9 +95,12 @@ class TransposeIntoWeights(Rule[Flattened]):
 
     def match(self, node: ir.Node, editor: Editor) -> Flattened | None:
         """The flattening and the transpose in front of it."""
+        weights = operand(node, 1)
         flatten = editor.producer(node.inputs[0], "Flatten", "Reshape")
         transpose = None if flatten is None else editor.producer(flatten.inputs[0], "Transpose")
-        return None if flatten is None or transpose is None else Flattened(transpose, flatten, node)
+        if weights is None or flatten is None or transpose is None:
+            return None
+        return Flattened(transpose, flatten, node, weights)
 
     def check(self, found: Flattened, editor: Editor) -> str | None:
         """Whether the weights can take the order."""
@@ -102,17 +114,15 @@ class TransposeIntoWeights(Rule[Flattened]):
 
     def rewrite(self, found: Flattened, editor: Editor) -> None:
         """Flatten in the order in front of the transpose."""
-        layer, flat = found.layer, found.flatten.outputs[0]
-        weights = layer.inputs[1]
-        if weights is None:
-            return
+        layer, weights, flat = found.layer, found.weights, found.flatten.outputs[0]
         order = np.arange(shape_of(flat)[1]).reshape(shape_of(found.transpose.outputs[0])[1:])
         back = inverse(permutation_of(found.transpose))[1:]
         rows = order.transpose([axis - 1 for axis in back]).reshape(-1)
-        changed = _rows(editor, weights, rows, axis=_row_axis(layer))
+        quant, axis = constant_quant(weights), _row_axis(layer)
+        moved = rearranged(editor, weights, lambda w: np.take(w, rows, axis), None if quant is None else quant.axis)
         source = reshaped(editor, bypass(found.transpose), shape_of(flat), before=found.flatten)
         set_quant(source, quant_of(flat) or quant_of(source))
-        editor.replace_input(layer, 1, changed)
+        editor.replace_input(layer, 1, moved)
         editor.replace_input(layer, 0, source)
 
 
@@ -122,30 +132,15 @@ def _row_axis(layer: ir.Node) -> int:
 
 
 def _weights_refusal(found: Flattened) -> str | None:
-    layer = found.layer
-    weights, flat = layer.inputs[1], found.flatten.outputs[0]
+    layer, weights, flat = found.layer, found.weights, found.flatten.outputs[0]
     shape = shape_of(operand_of(found.transpose))
-    if weights is None or weights.const_value is None or len(shape_of(weights)) != 2:
+    if weights.const_value is None or len(shape_of(weights)) != 2:
         return "the weights are no constant of two dimensions"
     if permutation_of(found.transpose)[0] != 0 or integer_of(layer, "transA", 0):
         return "the batch is transposed, too"
     if len(shape_of(flat)) != 2 or shape_of(flat)[0] != shape[0]:
         return "the operand is not flattened to one row per item of the batch"
-    for value, axis in ((weights, _row_axis(layer)), (flat, 1)):
-        quant = quant_of(value)
+    for value, quant, axis in ((weights, constant_quant(weights), _row_axis(layer)), (flat, quant_of(flat), 1)):
         if quant is not None and quant.axis == axis:
             return f"{value.name!r} is quantized by row"
     return None
-
-
-def _rows(editor: Editor, weights: ir.Value, rows: np.ndarray, axis: int) -> ir.Value:
-    """The weights with their rows in another order."""
-
-    def change(items: np.ndarray) -> np.ndarray:
-        return np.take(items, rows, axis)
-
-    quant, tensor = quant_of(weights), weights.const_value
-    if isinstance(tensor, QuantizedTensor):
-        return editor.constant(tensor.mapped(change, None if quant is None else quant.axis))
-    items = np.zeros(0) if tensor is None else tensor.numpy()
-    return editor.constant(change(items), quant)

@@ -161,8 +161,9 @@ def _sizes(node: ir.Node, permutation: Permutation) -> Relaid | str:
 
 def _resize(node: ir.Node, permutation: Permutation) -> Relaid | str:
     order = inverse(permutation)
-    before, after = (permuted(shape_of(value), order) for value in (node.inputs[0], node.outputs[0]) if value)
-    if before[:2] != after[:2]:
+    source = operand(node, 0)
+    before = () if source is None else permuted(shape_of(source), order)
+    if before[:2] != permuted(shape_of(node.outputs[0]), order)[:2]:
         return "it would resize other dimensions than the last ones"
     if word_of(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return "it crops"

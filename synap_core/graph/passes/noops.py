@@ -22,38 +22,6 @@ EXACT_MODES = frozenset({"half_pixel", "half_pixel_symmetric", "asymmetric", "al
 """Ways to find the place in the operand of a Resize that give the same place when the size stays."""
 
 
-class RemoveNoOp(Rule[tuple[ir.Value, ir.Value]]):
-    """An operator that changes nothing goes: its users read its operand.
-
-    Not an Identity or Cast whose result is quantized in another way than the operand, which requantizes, and no
-    other operator whose result is quantized where its operand is not, or in another way; not when operand and result
-    must both stay (graph inputs, graph outputs, cuts); not when the shape changes, as it may by broadcasting; not when
-    a parameter that decides it is computed; not a Slice that reverses, a Pad that shifts or a Resize that samples
-    between the items.
-    """
-
-    name: ClassVar[str] = "remove-no-op"
-
-    def match(self, node: ir.Node, editor: Editor) -> tuple[ir.Value, ir.Value] | None:  # noqa: ARG002
-        """The result and the operand."""
-        source = _PASSED[node.op_type](node)
-        result = node.outputs[0]
-        return None if source is None or type_of(source) != type_of(result) else (result, source)
-
-    def check(self, found: tuple[ir.Value, ir.Value], editor: Editor) -> str | None:
-        """Whether the operand can stand for the result."""
-        result, source = found
-        node = result.producer()
-        requantizes = quant_of(result) != quant_of(source)
-        if requantizes and node is not None and node.op_type in ("Cast", "Identity"):
-            return f"{result.name!r} is quantized in another way than {source.name!r}"
-        return editor.merge_refusal(result, source)
-
-    def rewrite(self, found: tuple[ir.Value, ir.Value], editor: Editor) -> None:
-        """Let users read the operand."""
-        editor.merge(*found)
-
-
 def _first(node: ir.Node) -> ir.Value | None:
     return operand(node, 0)
 
@@ -64,9 +32,7 @@ def _only(node: ir.Node) -> ir.Value | None:
 
 def _dropout(node: ir.Node) -> ir.Value | None:
     training = operand(node, 2)
-    off = training is None or same_numbers(constant_of(training), 0)
-    masked = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-    return node.inputs[0] if off and not masked else None
+    return node.inputs[0] if training is None or same_numbers(constant_of(training), 0) else None
 
 
 def _pad(node: ir.Node) -> ir.Value | None:
@@ -128,4 +94,36 @@ _PASSED: dict[str, Passed] = {
     "Unsqueeze": _first,
 }
 
-RemoveNoOp.op_types = frozenset(_PASSED)
+
+class RemoveNoOp(Rule[tuple[ir.Value, ir.Value]]):
+    """An operator that changes nothing goes: its users read its operand.
+
+    Not an Identity or Cast whose result is quantized in another way than the operand, which requantizes, and no
+    other operator whose result is quantized where its operand is not, or in another way; not when operand and result
+    must both stay (graph inputs, graph outputs, cuts); not when the shape changes, as it may by broadcasting; not when
+    a parameter that decides it is computed; not a Slice that reverses, a Pad that shifts or a Resize that samples
+    between the items.
+    """
+
+    name: ClassVar[str] = "remove-no-op"
+    op_types: ClassVar[frozenset[str]] = frozenset(_PASSED)
+
+    def match(self, node: ir.Node, editor: Editor) -> tuple[ir.Value, ir.Value] | None:
+        """The result and the operand."""
+        source, result = _PASSED[node.op_type](node), node.outputs[0]
+        if source is None or type_of(source) != type_of(result):
+            return None
+        return (result, source) if result.uses() or editor.is_pinned(result) else None
+
+    def check(self, found: tuple[ir.Value, ir.Value], editor: Editor) -> str | None:
+        """Whether the operand can stand for the result."""
+        result, source = found
+        node = result.producer()
+        requantizes = quant_of(result) != quant_of(source)
+        if requantizes and node is not None and node.op_type in ("Cast", "Identity"):
+            return f"{result.name!r} is quantized in another way than {source.name!r}"
+        return editor.merge_refusal(result, source)
+
+    def rewrite(self, found: tuple[ir.Value, ir.Value], editor: Editor) -> None:
+        """Let users read the operand."""
+        editor.merge(*found)

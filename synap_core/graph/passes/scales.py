@@ -14,9 +14,9 @@ from synap_core.graph.edit import Attributes, Editor
 from synap_core.graph.passes.rule import Rule
 from synap_core.graph.passes.values import (
     constant_operand,
+    constant_quant,
     float_of,
     integer_of,
-    is_quantized_constant,
     is_real,
     needed_elsewhere,
     operand,
@@ -130,7 +130,7 @@ def _channel_axes(layer: ir.Node) -> tuple[int, ...]:
 
 def _affine(node: ir.Node, value: ir.Value, layer: ir.Node) -> Affine | str:
     axes = _channel_axes(layer)
-    if any(other is not None and is_quantized_constant(other) for other in node.inputs if other is not value):
+    if any(other is not None and constant_quant(other) is not None for other in node.inputs if other is not value):
         return "the constant is quantized"
     if node.op_type == "BatchNormalization":
         return _normalisation(node, axes)
@@ -188,7 +188,7 @@ def _constants_refusal(found: Scaled) -> str | None:
     for value in layer.inputs[1:]:
         if value is not None and value.const_value is None:
             return "its weights are computed"
-        if value is not None and is_quantized_constant(value):
+        if value is not None and constant_quant(value) is not None:
             return "its weights are quantized"
     if layer.op_type != "MatMul":
         return None

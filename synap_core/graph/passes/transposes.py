@@ -255,7 +255,7 @@ def _cost_behind(editor: Editor, value: ir.Value, permutation: Permutation, dept
     """
     size = type_of(value).size
     users = value.uses()
-    if not moves_data(shape_of(value), permutation):
+    if not moves_data(shape_of(value), inverse(permutation)):
         return 0
     if len(users) > MAX_LOOK_AHEAD or not depth:
         return size

@@ -18,8 +18,8 @@ from synap_core.graph.passes.permutations import (
     permuted,
     quant_along,
 )
-from synap_core.graph.passes.values import quant_refusal
-from synap_core.graph.quantized import QuantizedTensor, with_axis
+from synap_core.graph.passes.values import constant_quant, quant_refusal, rearranged
+from synap_core.graph.quantized import with_axis
 from synap_core.graph.types import GraphError, TensorType, shape_of, type_of
 from synap_core.tensors import QuantParams
 
@@ -128,17 +128,14 @@ def _turned_constant(editor: Editor, value: ir.Value, permutation: Permutation) 
         return value
     shape = _leveled(value, permutation)
 
-    def change(items: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(items.reshape(shape).transpose(permutation))
-
-    quant = _leveled_quant(value, permutation)
-    if isinstance(tensor, QuantizedTensor):
-        return editor.constant(tensor.mapped(change, None if quant is None else quant.axis))
-    return editor.constant(change(tensor.numpy()), quant)
+    quant = _leveled_quant(constant_quant(value), value, permutation)
+    axis = None if quant is None else quant.axis
+    return rearranged(
+        editor, value, lambda items: np.ascontiguousarray(items.reshape(shape).transpose(permutation)), axis
+    )
 
 
-def _leveled_quant(value: ir.Value, permutation: Permutation) -> QuantParams | None:
-    quant = quant_of(value)
+def _leveled_quant(quant: QuantParams | None, value: ir.Value, permutation: Permutation) -> QuantParams | None:
     if quant is not None and quant.axis is not None:
         quant = with_axis(quant, quant.axis + len(permutation) - len(shape_of(value)))
     return quant_along(quant, permutation)
@@ -157,7 +154,7 @@ def _turned_node(editor: Editor, value: ir.Value, permutation: Permutation, befo
     if len(shape_of(value)) == len(permutation):
         annotate_along(new, value, permutation)
     else:
-        set_quant(new, _leveled_quant(value, permutation))
+        set_quant(new, _leveled_quant(quant_of(value), value, permutation))
     return new
 
 

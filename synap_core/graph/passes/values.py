@@ -1,8 +1,8 @@
-"""Questions that several rules ask about values."""
+"""Questions that several rules ask about operands, attributes and constants."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import onnx_ir as ir
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from synap_core.graph.annotations import quant_of
 from synap_core.graph.build import constant_of
 from synap_core.graph.edit import Editor
-from synap_core.graph.quantized import QuantizedTensor
+from synap_core.graph.quantized import QuantizedTensor, with_axis
 from synap_core.graph.types import shape_of
 from synap_core.tensors import QuantParams
 
@@ -62,9 +62,28 @@ def is_real(value: ir.Value) -> bool:
     return value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
-def is_quantized_constant(value: ir.Value) -> bool:
-    """Whether a constant is stored as integers, or to be."""
-    return isinstance(value.const_value, QuantizedTensor) or quant_of(value) is not None
+def constant_quant(value: ir.Value) -> QuantParams | None:
+    """Quantization of a constant: that in which it is stored, or is to be."""
+    tensor = value.const_value
+    return tensor.quant if isinstance(tensor, QuantizedTensor) else quant_of(value)
+
+
+def rearranged(
+    editor: Editor, value: ir.Value, change: Callable[[np.ndarray], np.ndarray], axis: int | None
+) -> ir.Value:
+    """A constant with its items in other places; integers stay integers.
+
+    Args:
+        editor: Of the graph.
+        value: The constant.
+        change: Moves items and does not compute.
+        axis: Where the channel axis of its quantization is afterwards; ignored for parameters of the whole tensor.
+    """
+    tensor, quant = value.const_value, quant_of(value)
+    if isinstance(tensor, QuantizedTensor):
+        return editor.constant(tensor.mapped(change, axis))
+    items = np.zeros(0) if tensor is None else tensor.numpy()
+    return editor.constant(np.ascontiguousarray(change(items)), None if quant is None else with_axis(quant, axis))
 
 
 def constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
