@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Hashable
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from synap_core.graph.annotations import quant_of
@@ -13,6 +14,8 @@ from synap_core.graph.edit import Editor, is_operator
 from synap_core.graph.passes.rule import ANY, Rule
 from synap_core.graph.quantized import QuantizedTensor
 from synap_core.graph.types import shape_of
+
+SAMPLE_ITEMS = 16
 
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -71,14 +74,19 @@ def _kind(value: ir.Value) -> Hashable:
     if value.dtype == ir.DataType.STRING:
         return id(value)
     stored = (tensor.integers.dtype, tensor.quant) if isinstance(tensor, QuantizedTensor) else None
-    return value.dtype, shape_of(value), quant_of(value), stored
+    # Weights of one shape are many and large; their first items tell nearly all apart.
+    return value.dtype, shape_of(value), quant_of(value), stored, _items(value).reshape(-1)[:SAMPLE_ITEMS].tobytes()
 
 
 def _content(value: ir.Value) -> bytes:
+    return _items(value).tobytes()
+
+
+def _items(value: ir.Value) -> np.ndarray:
     tensor = value.const_value
     if isinstance(tensor, QuantizedTensor):
-        return tensor.integers.tobytes()
-    return b"" if tensor is None else tensor.tobytes()
+        return tensor.integers
+    return np.zeros(0) if tensor is None else tensor.numpy()
 
 
 class ShareNodes(Rule[tuple[ir.Node, ir.Node]]):
