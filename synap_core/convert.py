@@ -72,7 +72,7 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
         if path is not None:
             check_file(path, what)
     meta = read_metafile(request.meta, host)
-    source = open_model(host, _model_request(request, meta), request.frontend)
+    source = open_model(host, model_request(request.model, request.weights, meta), request.frontend)
     log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
     selection = select(source, meta)
     if request.whole_graph:
@@ -150,19 +150,20 @@ def read_metafile(path: Path | None, host: PluginHost) -> Metafile:
     return load_metafile(path, delegates=known_delegates(host))
 
 
+def model_request(model: Path, weights: Path | None, meta: Metafile) -> ModelRequest:
+    """What to ask a frontend for: the files, and what the metafile says about inputs and outputs."""
+    return ModelRequest(
+        path=model,
+        weights=weights,
+        inputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.inputs),
+        outputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.outputs),
+    )
+
+
 def known_delegates(host: PluginHost) -> list[str]:
     """Names of delegates that some target or plugin has."""
     named = {delegate for target in host.targets.values() for delegate in target.delegates}
     return sorted(named | set(host.delegates))
-
-
-def _model_request(request: ConvertRequest, meta: Metafile) -> ModelRequest:
-    return ModelRequest(
-        path=request.model,
-        weights=request.weights,
-        inputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.inputs),
-        outputs=tuple(BoundarySpec(name=entry.name, shape=entry.shape) for entry in meta.outputs),
-    )
 
 
 def _compile(

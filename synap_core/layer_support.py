@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from synap_core.convert import check_file
+from synap_core.convert import check_file, model_request, read_metafile
 from synap_core.host import PluginHost
 from synap_core.model_files import open_model
-from synap_core.source import LayerSupport, ModelRequest
+from synap_core.source import LayerSupport
 
 
 def layer_support(
-    host: PluginHost, model: Path, weights: Path | None = None, frontend: str | None = None
+    host: PluginHost,
+    model: Path,
+    *,
+    weights: Path | None = None,
+    meta: Path | None = None,
+    frontend: str | None = None,
 ) -> Sequence[LayerSupport]:
     """Import a whole model, and say which layers the canonical graph expresses.
+
+    Args:
+        host: Where the frontends are.
+        model: The model.
+        weights: Its companion file.
+        meta: A metafile, for the shapes of inputs that the model leaves open.
+        frontend: Name of the frontend to use; by default the file tells.
 
     Raises:
         InputError: The model cannot be read.
@@ -22,4 +34,5 @@ def layer_support(
     for path, what in ((model, "model"), (weights, "weights")):
         if path is not None:
             check_file(path, what)
-    return open_model(host, ModelRequest(path=model, weights=weights), frontend).support()
+    request = model_request(model, weights, read_metafile(meta, host))
+    return open_model(host, request, frontend).support()

@@ -175,6 +175,16 @@ def test_layers_of_a_model_are_listed_with_reasons(synap: Synap, model_file: Wri
     assert [(entry["name"], entry["status"]) for entry in listed] == [("y", "imported"), ("z", "unknown")]
 
 
+def test_open_dimensions_are_fixed_by_a_metafile(synap: Synap, tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Relu", ["x"], ["y"], name="r")
+    ends = [onnx.helper.make_tensor_value_info(name, 1, ["n", "size"]) for name in "xy"]
+    path, meta = tmp_path / "open.onnx", tmp_path / "meta.yaml"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]), ir_version=9), path)
+    assert "give its shape in the metafile" in synap("ops", "--model", path).error
+    meta.write_text("inputs: [{name: x, shape: [1, 4]}]\n", encoding="utf-8")
+    assert synap("ops", "--model", path, "--meta", meta).out.splitlines()[-1] == "1 imported, 0 opaque, 0 unknown"
+
+
 def test_listing_needs_a_frontend_or_a_model(synap: Synap) -> None:
     result = synap("ops")
     assert result.code == 2

@@ -20,11 +20,19 @@ PATH = click.Path(path_type=Path, readable=False)
 @click.option("--frontend", metavar="NAME", help="The frontend; with --model the file tells which.")
 @click.option("--model", type=PATH, metavar="FILE", help="Show the layers of this model.")
 @click.option("--weights", type=PATH, metavar="FILE", help="Weights of the model, for formats that keep them apart.")
+@click.option("--meta", type=PATH, metavar="FILE", help="Metafile with the input shapes that the model leaves open.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @plugin_options
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, frontend: str | None, model: Path | None, weights: Path | None, as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    frontend: str | None,
+    model: Path | None,
+    weights: Path | None,
+    meta: Path | None,
+    as_json: bool,
 ) -> None:
     """List the operators that a frontend imports into the canonical graph.
 
@@ -35,7 +43,7 @@ def command(
 
     host = load_host(ctx)
     if model is not None:
-        layers = layer_support(host, model, weights, frontend)
+        layers = layer_support(host, model, weights=weights, meta=meta, frontend=frontend)
         _print_layers(layers, as_json=as_json)
     elif frontend is not None:
         found = host.find(Frontend, frontend)
