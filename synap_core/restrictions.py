@@ -85,6 +85,7 @@ def check_whole_graph(meta: Metafile) -> None:
 
 def ineffective_on_whole_graph(meta: Metafile) -> Iterator[str]:
     """Yield a line for each option that only bundles have a use for."""
+    yield from _idle_quantization(meta)
     reason = "has no effect on a graph of the whole model"
     for name in ("delegate", "optimize", "input_format", "output_format"):
         if name in meta.model_fields_set:
@@ -105,5 +106,9 @@ def ineffective_options(meta: Metafile) -> Iterator[str]:
         if idle is not None and idle.type in NO_PREPROCESSING and (idle.size is not None or idle.crop):
             where = meta.where("inputs", i, "preprocess")
             yield f"{where}: without a preprocessing type, 'size' and 'crop' have no effect"
+    yield from _idle_quantization(meta)
+
+
+def _idle_quantization(meta: Metafile) -> Iterator[str]:
     if meta.quantization is not None and not meta.quantization.enabled:
         yield f"{meta.where('quantization')}: no 'dataset', so the model is not quantized"

@@ -134,8 +134,9 @@ def test_variables_become_inputs_and_outputs(synap: Synap, model_file: WriteMode
     [
         ("delegate: cpu\n", "meta.yaml:1:1: 'delegate' has no effect on a graph of the whole model"),
         ("inputs: [{means: 1, scale: 2}]\n", "'means' has no effect on a graph of the whole model"),
+        ("quantization: {data_type: int8}\n", "meta.yaml:1:1: no 'dataset', so the model is not quantized"),
     ],
-    ids=["delegate", "means"],
+    ids=["delegate", "means", "quantization"],
 )
 def test_option_without_effect_is_reported(
     synap: Synap, model_file: WriteModel, tmp_path: Path, meta: str, text: str

@@ -63,7 +63,7 @@ class NameActivation(Rule[Found]):
         inside = [node.outputs[0] for node in found.nodes[:-1]]
         return needed_elsewhere(editor, inside, found.nodes)
 
-    def rewrite(self, found: Found, editor: Editor) -> None:  # noqa: ARG002
+    def rewrite(self, found: Found, editor: Editor) -> None:  # noqa: ARG002 - as the base class has it
         """Name it."""
         set_activation(found.nodes, found.name)
 

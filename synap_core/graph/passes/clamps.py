@@ -37,14 +37,14 @@ class MinMaxToClip(Rule[Limited]):
     name: ClassVar[str] = "min-max-to-clip"
     op_types: ClassVar[frozenset[str]] = frozenset({"Max", "Min"})
 
-    def match(self, node: ir.Node, editor: Editor) -> Limited | None:  # noqa: ARG002
+    def match(self, node: ir.Node, editor: Editor) -> Limited | None:  # noqa: ARG002 - as the base class has it
         """The operand and the limit."""
         operands = constant_operand(node)
         if operands is None or not is_real(operands[0]):
             return None
         return Limited(node, operands[0], scalar(operands[1]))
 
-    def check(self, found: Limited, editor: Editor) -> str | None:  # noqa: ARG002
+    def check(self, found: Limited, editor: Editor) -> str | None:  # noqa: ARG002 - as the base class has it
         """Whether one number limits all items."""
         if found.limit is None or math.isnan(found.limit):
             return "the limit is not one number"

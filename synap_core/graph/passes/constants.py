@@ -30,7 +30,7 @@ class FoldConstants(Rule[ir.Node]):
         self._budget = budget
         self._results: list[ir.TensorProtocol] = []
 
-    def match(self, node: ir.Node, editor: Editor) -> ir.Node | None:  # noqa: ARG002
+    def match(self, node: ir.Node, editor: Editor) -> ir.Node | None:  # noqa: ARG002 - as the base class has it
         """A node with constants alone."""
         constant = node.inputs and all(value is None or value.const_value is not None for value in node.inputs)
         return node if constant and is_operator(node) else None

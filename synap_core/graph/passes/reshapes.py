@@ -26,7 +26,7 @@ class TransposeToReshape(Rule[ir.Node]):
     name: ClassVar[str] = "transpose-to-reshape"
     op_types: ClassVar[frozenset[str]] = frozenset({"Transpose"})
 
-    def match(self, node: ir.Node, editor: Editor) -> ir.Node | None:  # noqa: ARG002
+    def match(self, node: ir.Node, editor: Editor) -> ir.Node | None:  # noqa: ARG002 - as the base class has it
         """A transpose that moves no data."""
         value = node.inputs[0]
         return node if value is not None and not moves_data(shape_of(value), permutation_of(node)) else None

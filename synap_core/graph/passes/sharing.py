@@ -104,7 +104,7 @@ class ShareNodes(Rule[tuple[ir.Node, ir.Node]]):
     def __init__(self) -> None:
         self._first: dict[Hashable, ir.Node] = {}
 
-    def match(self, node: ir.Node, editor: Editor) -> tuple[ir.Node, ir.Node] | None:  # noqa: ARG002
+    def match(self, node: ir.Node, editor: Editor) -> tuple[ir.Node, ir.Node] | None:  # noqa: ARG002 - as the base class has it
         """A node and the first one that is equal; the pass goes through them in execution order."""
         if not is_operator(node) or node.op_type in RANDOM:
             return None

@@ -121,7 +121,7 @@ class SinkTranspose(Rule[Move]):
             return None if pays else "an operand is in another layout"
         return self._check_cost(found, editor, operands)
 
-    def _check_cost(self, found: Move, editor: Editor, operands: Sequence[ir.Value]) -> str | None:  # noqa: ARG002
+    def _check_cost(self, found: Move, editor: Editor, operands: Sequence[ir.Value]) -> str | None:  # noqa: ARG002 - as the base class has it
         return None
 
     def rewrite(self, found: Move, editor: Editor) -> None:
