@@ -43,6 +43,9 @@ NO_RULE = {
         "SplitToSequence",
     },
     "strings": {"StringNormalizer"},
+    "deprecated at opset 19, as operator set 21 has scale and bias for channels instead of groups": {
+        "GroupNormalization"
+    },
     "replaced by Resize and ScatterElements before opset 19": {"Scatter", "Upsample"},
 }
 """Operators of opset 19 that deliberately have no rule."""
@@ -52,7 +55,6 @@ NO_RUNTIME = {"LSTM": "layout 1", "RNN": "layout 1"}
 
 NOT_INFERRED = {
     "Compress": "how many items are taken is not computed",
-    "GroupNormalization": "deprecated at opset 19",
     "MaxPool": "at opset 19 a last window that begins behind the input is counted, which runtimes leave out",
     "MaxUnpool": "the operand with the shape is not read",
     "MeanVarianceNormalization": "its function body is refused",

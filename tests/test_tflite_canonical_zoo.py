@@ -125,7 +125,12 @@ def test_every_quantized_layer_is_within_one_step_of_the_kernel(zoo: Path, name:
     computed = [layer for layer in whole(source).layers if layer.outputs and not layer.type.startswith("CUSTOM:")]
     assert computed
     worst = {layer.name: _difference(source, layer, reference) for layer in computed}
-    # The steps of a recurrent layer feed a difference back; the test below takes them one by one.
+    # The steps of a recurrent layer feed a difference back. Of 1,680 values of three images, two are 2 steps off. Two
+    # habits of the kernel make up all of it, as an emulation of both in NumPy gives its very integers, and one with
+    # either alone stays within 1 step: its sigmoid and tanh are off by up to 6 and 12 steps of 2**-15, and it rounds
+    # products in two stages, so that more of them are halves, which go away from zero. No Sigmoid, Tanh or
+    # QuantizeLinear does either, and tables in their place would hide from a quantizer what the layer is. The tests
+    # below take the steps one by one, and count.
     allowed = {layer.name: 2 if "LSTM" in layer.type else 1 for layer in computed}
     assert {layer: steps for layer, steps in worst.items() if steps > allowed[layer]} == {}
 
@@ -180,6 +185,23 @@ def test_each_step_of_a_recurrent_layer_is_within_one_step_of_the_kernel(zoo: Pa
             cell = next(array for array in stream.variables.values() if array.dtype == np.int16)
             # Two products of a sigmoid with up to 8 (the cell state) or 1: 12 + 6 + 6 * 8 steps of 2**-15.
             assert np.abs(cell.astype(int) - alone.tensor(18)).max() <= 66 / 8 + 2
+
+
+def test_a_recurrent_layer_is_hardly_ever_more_than_one_step_off(zoo: Path) -> None:
+    """Over all steps of a sequence, from the states that the layer itself computed."""
+    name = "misc/keras_lstm_mnist_ptq"
+    source = _opened(zoo, name)
+    (layer,) = (layer for layer in whole(source).layers if "LSTM" in layer.type)
+    model = to_qdq(source.canonical(Slice(layers=(layer,), inputs=layer.inputs, outputs=layer.outputs)))
+    for inputs, _ in _samples(zoo, name):
+        reference = Reference(zoo / f"models/{name}.tflite")
+        reference(inputs)
+        (found,) = Stream(model)([reference.tensor(int(layer.inputs[0]))])
+        off = np.abs(found.astype(int) - reference.tensor(int(layer.outputs[0])))
+        assert off.max() <= 2
+        # Of 560 values.
+        assert np.count_nonzero(off == 2) <= 2
+        assert np.count_nonzero(off) <= 560 / 7
 
 
 def test_a_recurrent_model_computes_what_the_kernels_do(zoo: Path) -> None:

@@ -320,7 +320,6 @@ LAYERS = [
     Case("Einsum", [reals(2, 3), reals(3, 4)], {"equation": "ba,ac"}),
     Case("BatchNormalization", [reals(2, 3, 4), reals(3), reals(3), reals(3), reals(3, low=0.1)]),
     Case("InstanceNormalization", [reals(2, 3, 4), reals(3), reals(3)]),
-    Case("GroupNormalization", [reals(2, 4, 3), reals(2), reals(2)], {"num_groups": 2}),
     Case("LayerNormalization", [reals(2, 3, 4), reals(3, 4), reals(4)], {"axis": 1}, 3),
     Case("MeanVarianceNormalization", [reals(2, 3, 4, 5)]),
     Case("Resize", [reals(1, 2, 3, 4), None, np.array([1, 1, 1.7, 0.6], np.float32)]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from synap_core.api import InputError
@@ -10,6 +10,7 @@ from synap_frontend_onnx.dimensions import Resolution, dims_of, static_shape, wi
 from synap_frontend_onnx.folding import constant_tensors, fold
 from synap_frontend_onnx.graph import Graph
 from synap_frontend_onnx.inspector import Inspector, RefusedError
+from synap_frontend_onnx.pooling import can_be_misjudged, misjudged
 from synap_frontend_onnx.protos import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from synap_frontend_onnx.weights import is_small
 
@@ -55,7 +56,13 @@ def validate(graph: Graph, resolution: Resolution, inspector: Inspector) -> Mapp
     """
     pairs = zip(graph.inputs, resolution.inputs, strict=True)
     inputs = [fixed if dims_of(own.type) is None else own for own, fixed in pairs]
-    model = skeleton(graph, inputs, graph.outputs, graph.model.graph.value_info, {})
+    trusted = _trusted(graph, resolution) if any(map(can_be_misjudged, graph.nodes)) else None
+    pools: Mapping[str, ValueInfoProto] = {}
+    if trusted is not None:
+        pools, _ = _with_pools(
+            graph, lambda found: inspector.infer(_model(graph, inputs, trusted, found), strict=False)
+        )
+    model = _model(graph, inputs, trusted, pools)
     try:
         return _types(inspector.validate(model))
     except RefusedError as error:
@@ -83,15 +90,15 @@ def analyse(
         InputError: The shapes contradict each other.
     """
     computed = {name for node in graph.nodes for name in node.writes}
-    declared = _declared(graph, resolution, computed)
+    declared = _declared(graph, resolution)
     folded: dict[str, TensorProto] = {}
-    types = dict(known or _infer(graph, resolution, declared, folded, forced or {}, inspector))
+    types = dict(known or _infer(graph, resolution, folded, forced or {}, inspector))
     for _ in range(MAX_ROUNDS):
         fresh = fold(graph, types, folded, inspector)
         folded |= fresh
         if not fresh or all(static_shape(types[name].type) is not None for name in computed & types.keys()):
             break
-        types = _infer(graph, resolution, declared, folded, forced or {}, inspector)
+        types = _infer(graph, resolution, folded, forced or {}, inspector)
     for name, value in declared.items():
         if name not in types or static_shape(types[name].type) is None:
             types[name] = value
@@ -130,8 +137,9 @@ def _type_of(tensor: TensorProto) -> ValueInfoProto:
     return with_shape(value, tensor.dims)
 
 
-def _declared(graph: Graph, resolution: Resolution, computed: Set[str]) -> dict[str, ValueInfoProto]:
+def _declared(graph: Graph, resolution: Resolution) -> dict[str, ValueInfoProto]:
     """Static shapes that the file itself gives for computed tensors, with the sizes of open dimensions put in."""
+    computed = {name for node in graph.nodes for name in node.writes}
     found = {}
     for value in (*graph.model.graph.value_info, *graph.outputs) if resolution.file_holds else ():
         dims = dims_of(value.type)
@@ -142,32 +150,82 @@ def _declared(graph: Graph, resolution: Resolution, computed: Set[str]) -> dict[
     return found
 
 
-def _infer(
+def _trusted(graph: Graph, resolution: Resolution) -> list[ValueInfoProto]:
+    """Of operators of other domains the inference knows nothing: there the file's word counts even for other shapes."""
+    foreign = {name for node in graph.nodes if not node.standard for name in node.writes}
+    return [value for name, value in _declared(graph, resolution).items() if name in foreign]
+
+
+def _model(
     graph: Graph,
-    resolution: Resolution,
-    declared: Mapping[str, ValueInfoProto],
-    folded: Mapping[str, TensorProto],
+    inputs: Iterable[ValueInfoProto],
+    trusted: Sequence[ValueInfoProto] | None,
     forced: Mapping[str, ValueInfoProto],
-    inspector: Inspector,
-) -> dict[str, ValueInfoProto]:
+    folded: Mapping[str, TensorProto] | None = None,
+) -> ModelProto:
+    """The question that the inference gets.
+
+    Args:
+        graph: The model.
+        inputs: Its inputs with the shapes to assume.
+        trusted: What to believe of the shapes that the file gives for computed tensors; None to believe everything.
+        forced: Computed tensors of which the shape is known: these are inputs.
+        folded: Computed tensors of which the items are known.
+    """
     outputs, values = list(graph.outputs), list(graph.model.graph.value_info)
-    if resolution.changed:
-        outputs = [_without_shape(output) for output in outputs]
-        # Of operators of other domains the inference knows nothing: there the file's word counts.
-        foreign = {name for node in graph.nodes if not node.standard for name in node.writes}
-        values = [value for name, value in declared.items() if name in foreign]
+    if trusted is not None:
+        outputs, values = [_without_shape(output) for output in outputs], list(trusted)
     outputs = [output for output in outputs if output.name not in forced]
-    model = skeleton(graph, [*resolution.inputs, *forced.values()], outputs, values, folded)
+    model = skeleton(graph, [*inputs, *forced.values()], outputs, values, folded or {})
     for node in model.graph.node:
         for position, name in enumerate(node.output):
             if name in forced:
                 node.output[position] = f"{name} in front of the cut"
+    return model
+
+
+def _infer(
+    graph: Graph,
+    resolution: Resolution,
+    folded: Mapping[str, TensorProto],
+    forced: Mapping[str, ValueInfoProto],
+    inspector: Inspector,
+) -> dict[str, ValueInfoProto]:
+    new = resolution.changed or any(map(can_be_misjudged, graph.nodes))
+    trusted = _trusted(graph, resolution) if new else None
+
+    def ask(pools: Mapping[str, ValueInfoProto]) -> ModelProto:
+        model = _model(graph, resolution.inputs, trusted, {**pools, **forced}, folded)
+        return inspector.infer(model, strict=resolution.changed and resolution.file_holds)
+
     try:
-        return _types(inspector.infer(model, strict=resolution.changed and resolution.file_holds))
+        return _with_pools(graph, ask)[1]
     except RefusedError as error:
         shapes = ", ".join(f"{v.name!r} {list(static_shape(v.type) or ())}" for v in resolution.inputs)
         msg = f"the model does not work on inputs of the shapes {shapes}: {_shortened(error)}"
         raise InputError(msg, hint="give other shapes in the metafile, or export the model again") from error
+
+
+def _with_pools(
+    graph: Graph, ask: Callable[[Mapping[str, ValueInfoProto]], ModelProto]
+) -> tuple[Mapping[str, ValueInfoProto], dict[str, ValueInfoProto]]:
+    """Infer, and again with the results of pools put right, as long as that changes the inputs of other such pools.
+
+    Args:
+        graph: The model.
+        ask: Infers, with these results as inputs.
+
+    Returns:
+        The results of pools, and all types.
+    """
+    pools: dict[str, ValueInfoProto] = {}
+    for _ in range(MAX_ROUNDS):
+        types = _types(ask(pools))
+        wrong = misjudged(graph.nodes, types)
+        if all(pools.get(name) == value for name, value in wrong.items()):
+            break
+        pools |= wrong
+    return pools, types
 
 
 def _without_shape(value: ValueInfoProto) -> ValueInfoProto:

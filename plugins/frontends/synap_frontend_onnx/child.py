@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from synap_frontend_onnx.equations import check_equations
 from synap_frontend_onnx.inspector import DONE, HEADER, OUT_OF_MEMORY, REFUSED, read_exactly
 from synap_frontend_onnx.protos import (
     LIBRARY_ERRORS,
@@ -80,6 +81,7 @@ def _answer(kind: bytes, model: ModelProto) -> ModelProto:
     if kind == b"f":
         body = function_body(model)
         return ModelProto(functions=[] if body is None else [body])
+    check_equations(model)
     inferred = infer_shapes(model, strict=kind == b"s")
     if kind == b"v":
         checked = ModelProto()

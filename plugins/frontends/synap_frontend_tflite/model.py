@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, QuantParams, Slice, TensorInfo
 from synap_frontend_tflite.batch import with_batch_one
 from synap_frontend_tflite.detection import POST_PROCESS, anchors, output_shapes
+from synap_frontend_tflite.hybrid import hybrid_notes
 from synap_frontend_tflite.plugin import has_file_identifier
 from synap_frontend_tflite.reader import damage_reported, read_graphs
 from synap_frontend_tflite.records import GraphRecord, OperatorRecord, TensorRecord
@@ -35,7 +36,7 @@ class TfliteModel:
         tensors: Graph inputs and operator outputs, by index in decimal.
         inputs: Ids of the graph inputs.
         outputs: Ids of the graph outputs.
-        notes: What was changed.
+        notes: What was changed, and which layers a converted graph computes more exactly than the file's kernels.
         warnings: What was asked for in vain; any part of a model is a model of the same format.
         detection: The detection post-process operator, if there is one.
     """
@@ -93,7 +94,7 @@ class TfliteModel:
             tensors={str(i): _tensor_info(i, graph.tensors[i], shapes) for i in sorted(dynamic)},
             inputs=_ids(graph.inputs),
             outputs=_ids(graph.outputs),
-            notes=tuple(notes),
+            notes=(*notes, *hybrid_notes(graph)),
             detection=next((op for op in graph.operators if op.type == POST_PROCESS), None),
         )
 

@@ -23,23 +23,9 @@ def batch_normalization(node: Operands) -> list[TensorType]:
 def instance_normalization(node: Operands) -> list[TensorType]:
     """As the input ``(N, C, ...)``; scale and bias are ``(C,)``."""
     first = node.ranked(0, 3)
-    _check_scale_and_bias(node, first.shape[1])
-    return [first]
-
-
-@rule("GroupNormalization")
-def group_normalization(node: Operands) -> list[TensorType]:
-    """As the input ``(N, C, ...)``; scale and bias are ``(groups,)``."""
-    first = node.ranked(0, 2)
-    groups = node.positive("num_groups")
-    node.require(first.shape[1] % groups == 0, f"{first.shape[1]} channels in {groups} groups")
-    _check_scale_and_bias(node, groups)
-    return [first]
-
-
-def _check_scale_and_bias(node: Operands, count: int) -> None:
     for position in (1, 2):
-        node.shaped(position, count)
+        node.shaped(position, first.shape[1])
+    return [first]
 
 
 @rule("LayerNormalization")

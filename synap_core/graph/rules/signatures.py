@@ -100,7 +100,6 @@ GatherND = any int64 | batch_dims
 Gemm = X:factor X X? | alpha beta transA transB
 GlobalLpPool = real | p
 GridSample = old real | align_corners mode padding_mode
-GroupNormalization = X:scalable X X | epsilon num_groups
 HardSigmoid = real | alpha beta
 Hardmax LogSoftmax Softmax = scalable | axis
 Identity Size = every

@@ -1,4 +1,4 @@
-"""Normalizations, pooling and transforms of signals."""
+"""Normalizations, recurrent layers and transforms of signals."""
 
 from __future__ import annotations
 
@@ -54,16 +54,6 @@ def group_normalization_21(call: Call) -> ir.Value:
     shape = call.build.constant([-1, *[1] * (len(sizes) - 2)])
     scale, bias = (call.emit("Reshape", call.input(place), shape) for place in (1, 2))
     return call.emit("Add", call.emit("Mul", normal, scale), bias)
-
-
-@operator("AveragePool", since=22)
-@operator("MaxPool", since=22)
-def pool_22(call: Call) -> list[ir.Value]:
-    """Rounding sizes up leaves out windows that begin in the padding, as runtimes always did."""
-    if call.dtype() == ir.DataType.BFLOAT16:
-        msg = f"{call.op_type} of bfloat16 needs operator set 22"
-        raise UnsupportedError(msg)
-    return call.final(call.op_type, call.inputs, call.options())
 
 
 @operator("GRU", since=14)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from synap_core.api import Attribute, shape_of
 from synap_frontend_onnx.importer.call import Call
 from synap_frontend_onnx.importer.ops.elementwise import gelu_exact, gelu_tanh, sigmoid_gated
+from synap_frontend_onnx.importer.ops.pooling import pool_options
 from synap_frontend_onnx.importer.ops.reduction import softmax_over
 from synap_frontend_onnx.importer.quantized_call import product_bias, real_operand, stored_result
 from synap_frontend_onnx.importer.registry import MICROSOFT, UnsupportedError
@@ -132,7 +133,8 @@ def qlinear_pool(call: Call) -> ir.Value:
     if call.integer("channels_last", 0):
         msg = "its channels are last"
         raise UnsupportedError(msg)
-    options = {name: value for name, value in call.options().items() if name != "channels_last"}
+    options = call.options() if "Global" in call.op_type else pool_options(call, overhang_counts=True)
+    options.pop("channels_last", None)
     return stored_result(call, call.emit(call.op_type.removeprefix("QLinear"), real_operand(call, 0), **options), 3)
 
 
