@@ -29,13 +29,25 @@ if TYPE_CHECKING:
     )
     from synap_core.graph.build import Attribute, GraphBuilder
     from synap_core.graph.qdq import to_qdq
-    from synap_core.graph.quantized import QuantizedTensor, dequantized
+    from synap_core.graph.quantized import QuantizedTensor, dequantized, scale_and_zero_point
     from synap_core.graph.storage import mirror_annotations
     from synap_core.graph.types import GraphError, TensorType, shape_of, type_of
     from synap_core.hooks import hookimpl
     from synap_core.model_info import render_model_info
     from synap_core.native import native_delegate
-    from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Runtime, Target
+    from synap_core.payloads import (
+        Command,
+        Delegate,
+        Frontend,
+        OutputFormat,
+        QuantizationAlgorithm,
+        Runtime,
+        Target,
+    )
+    from synap_core.quantization.interface import Observer, QuantSpec, Range, Runner, Session
+    from synap_core.quantization.parameters import Parameters, annotate, quantized_bias, solve
+    from synap_core.quantization.plan import Bias, ConstantSlot, Plan, Slot
+    from synap_core.quantization.schemes import integer_limits, params_of, quantize
     from synap_core.source import (
         INPUT_TYPE,
         BoundarySpec,
@@ -68,13 +80,17 @@ _MODULES = {
     ),
     "graph.build": ("Attribute", "GraphBuilder"),
     "graph.qdq": ("to_qdq",),
-    "graph.quantized": ("QuantizedTensor", "dequantized"),
+    "graph.quantized": ("QuantizedTensor", "dequantized", "scale_and_zero_point"),
     "graph.storage": ("mirror_annotations",),
     "graph.types": ("GraphError", "TensorType", "shape_of", "type_of"),
     "hooks": ("hookimpl",),
     "model_info": ("render_model_info",),
     "native": ("native_delegate",),
-    "payloads": ("Command", "Delegate", "Frontend", "OutputFormat", "Runtime", "Target"),
+    "payloads": ("Command", "Delegate", "Frontend", "OutputFormat", "QuantizationAlgorithm", "Runtime", "Target"),
+    "quantization.interface": ("Observer", "QuantSpec", "Range", "Runner", "Session"),
+    "quantization.parameters": ("Parameters", "annotate", "quantized_bias", "solve"),
+    "quantization.plan": ("Bias", "ConstantSlot", "Plan", "Slot"),
+    "quantization.schemes": ("integer_limits", "params_of", "quantize"),
     "source": (
         "INPUT_TYPE",
         "BoundarySpec",
@@ -95,9 +111,11 @@ __all__ = [
     "INPUT_TYPE",
     "Artifact",
     "Attribute",
+    "Bias",
     "BoundarySpec",
     "BundleEntry",
     "Command",
+    "ConstantSlot",
     "Conversion",
     "Delegate",
     "Executable",
@@ -110,15 +128,24 @@ __all__ = [
     "LayerSupport",
     "ModelExecutionError",
     "ModelRequest",
+    "Observer",
     "OperatorSupport",
     "Origin",
     "OutputFormat",
+    "Parameters",
+    "Plan",
     "PluginError",
     "QuantParams",
+    "QuantSpec",
+    "QuantizationAlgorithm",
     "QuantizedTensor",
+    "Range",
+    "Runner",
     "Runtime",
     "RuntimeModel",
+    "Session",
     "Slice",
+    "Slot",
     "SourceModel",
     "State",
     "Subgraph",
@@ -129,18 +156,25 @@ __all__ = [
     "TensorMeta",
     "TensorType",
     "Twin",
+    "annotate",
     "dequantized",
     "hookimpl",
+    "integer_limits",
     "is_opaque",
     "mirror_annotations",
     "native_delegate",
     "origins_of",
     "pack_bundle",
+    "params_of",
     "quant_of",
+    "quantize",
+    "quantized_bias",
     "render_model_info",
+    "scale_and_zero_point",
     "set_quant",
     "set_twin",
     "shape_of",
+    "solve",
     "source_of",
     "states_of",
     "to_qdq",

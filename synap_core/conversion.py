@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from synap_core.payloads import Target
@@ -27,6 +28,9 @@ class Conversion:
         artifacts: What the delegates made of them.
         delegates: Name of the delegate of each part.
         graph: The canonical graph of the whole model, for output formats that write it; they get no subgraphs.
+        real_boundary: The graph was quantized here, so its inputs and outputs take and give real numbers; a model that
+            came quantized keeps the integers of its own.
+        listings: Reports to write beside the result, by file name.
         notes: What was decided or changed without being asked for.
     """
 
@@ -38,6 +42,8 @@ class Conversion:
     artifacts: tuple[Artifact, ...]
     delegates: tuple[str, ...]
     graph: ir.Model | None = None
+    real_boundary: bool = False
+    listings: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

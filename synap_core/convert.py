@@ -15,7 +15,8 @@ from synap_core.host import PluginHost
 from synap_core.metafile import Metafile, default_metafile, load_metafile
 from synap_core.model_files import open_model
 from synap_core.partition import Part, partition
-from synap_core.payloads import OutputFormat, Target, require_type
+from synap_core.payloads import OutputFormat, QuantizationAlgorithm, Target, require_type
+from synap_core.request import ConvertRequest, Opened
 from synap_core.restrictions import check_capabilities, ineffective_options
 from synap_core.selection import Selection, select
 from synap_core.source import BoundarySpec, ModelRequest, SourceModel
@@ -23,34 +24,25 @@ from synap_core.staging import make_folder, publish, staging_folder
 from synap_core.subgraphs import Artifact, Subgraph
 from synap_core.whole_graph import whole_graph
 
+__all__ = [
+    "CACHE_FOLDER",
+    "ConvertRequest",
+    "Opened",
+    "Written",
+    "check_file",
+    "convert",
+    "find_target",
+    "known_delegates",
+    "model_request",
+    "open_request",
+    "prepare_out_dir",
+    "read_metafile",
+    "write",
+]
+
 log = logging.getLogger(__name__)
 
 CACHE_FOLDER = "cache"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertRequest:
-    """What to convert.
-
-    Attributes:
-        model: The model file.
-        target: Name or alias of the system on chip, in any case.
-        weights: Companion file of the model.
-        meta: The metafile.
-        frontend: Name of the frontend to use; by default the file tells.
-        profiling: Ask for layer-by-layer profiling.
-        branch_split: Keep branches apart that can run in parallel on different delegates.
-        whole_graph: Build the canonical graph of the whole model instead of subgraphs.
-    """
-
-    model: Path
-    target: str
-    weights: Path | None = None
-    meta: Path | None = None
-    frontend: str | None = None
-    profiling: bool = False
-    branch_split: bool = True
-    whole_graph: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +59,10 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
         InputError: Something the user gave cannot be used.
         PluginError: A plugin broke its contract.
     """
-    target = find_target(host, request.target)
-    for path, what in ((request.model, "model"), (request.weights, "weights")):
-        if path is not None:
-            check_file(path, what)
-    meta = read_metafile(request.meta, host)
-    source = open_model(host, model_request(request.model, request.weights, meta), request.frontend)
-    log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
-    selection = select(source, meta)
+    opened = open_request(request, host)
     if request.whole_graph:
-        return whole_graph(source, selection, meta, target)
+        return whole_graph(opened, request, host)
+    source, selection, meta, target = opened.source, opened.selection, opened.meta, opened.target
     assigned = assign_delegates(source, selection.layers, meta, target, host)
     used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
     check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)
@@ -85,6 +71,22 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     )
     conversion = _compile(source, selection, parts, meta, target, host)
     return Converted(conversion=conversion, warnings=(*source.warnings, *meta.warnings, *ineffective_options(meta)))
+
+
+def open_request(request: ConvertRequest, host: PluginHost) -> Opened:
+    """Open a model and its metafile, and select what is converted.
+
+    Raises:
+        InputError: Something the user gave cannot be used.
+    """
+    target = find_target(host, request.target)
+    for path, what in ((request.model, "model"), (request.weights, "weights")):
+        if path is not None:
+            check_file(path, what)
+    meta = read_metafile(request.meta, host)
+    source = open_model(host, model_request(request.model, request.weights, meta), request.frontend)
+    log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
+    return Opened(source=source, selection=select(source, meta), meta=meta, target=target)
 
 
 def write(conversion: Conversion, output: OutputFormat, out_dir: Path, host: PluginHost) -> Written:
@@ -144,10 +146,17 @@ def check_file(path: Path, what: str) -> None:
 
 
 def read_metafile(path: Path | None, host: PluginHost) -> Metafile:
-    """Load the metafile, allowing the delegates that targets and plugins know."""
+    """Load the metafile, allowing the delegates and algorithms that targets and plugins know."""
     if path is None:
         return default_metafile()
-    return load_metafile(path, delegates=known_delegates(host))
+
+    def explain(name: str) -> str | None:
+        """Say how to enable the plugin of an algorithm."""
+        inactive = host.inactive(QuantizationAlgorithm, name)
+        return host.missing(QuantizationAlgorithm, name, ()).hint if inactive else None
+
+    algorithms = host.quantization_algorithms
+    return load_metafile(path, delegates=known_delegates(host), algorithms=algorithms, explain=explain)
 
 
 def model_request(model: Path, weights: Path | None, meta: Metafile) -> ModelRequest:

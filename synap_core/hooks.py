@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Runtime, Target
+from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, QuantizationAlgorithm, Runtime, Target
 
 PROJECT = "synap"
 
@@ -95,6 +95,32 @@ class SynapSpec:
         ...     yield Target(name="TOY1", summary="Toy board", delegates=("dsp", "cpu"), aliases=("TOYBOARD",))
         >>> [target.name for target in synap_targets()]
         ['TOY1']
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def synap_quantization_algorithms(self) -> Iterable[QuantizationAlgorithm]:
+        """Offer ways to choose quantization parameters, chosen with ``algorithm`` in a metafile.
+
+        The core says which tensors get parameters of which kind, shows the numbers they take to the observers, and
+        turns their ranges into scales and zero points; the algorithm may then improve these.
+
+        >>> from synap_core.api import QuantizationAlgorithm, hookimpl
+        >>> def load_widest(options):
+        ...     from my_plugin.widest import Widest  # has prepare, observer and refine
+        ...     return Widest(options)
+        >>> def options_model():
+        ...     from pydantic import BaseModel, ConfigDict
+        ...     class Options(BaseModel):
+        ...         model_config = ConfigDict(extra="forbid")
+        ...         margin: float = 0
+        ...     return Options
+        >>> @hookimpl
+        ... def synap_quantization_algorithms():
+        ...     yield QuantizationAlgorithm(name="widest", summary="Ranges with a margin",
+        ...                                 options_model=options_model, load=load_widest)
+        >>> [algorithm.name for algorithm in synap_quantization_algorithms()]
+        ['widest']
         """
         raise NotImplementedError
 

@@ -15,7 +15,16 @@ import pluggy
 
 from synap_core.errors import InputError, PluginError, SynapError
 from synap_core.hooks import PROJECT, SynapSpec
-from synap_core.payloads import Command, Delegate, Frontend, OutputFormat, Registration, Runtime, Target
+from synap_core.payloads import (
+    Command,
+    Delegate,
+    Frontend,
+    OutputFormat,
+    QuantizationAlgorithm,
+    Registration,
+    Runtime,
+    Target,
+)
 from synap_core.plugin_policy import NOT_ALLOWED, PluginPolicy, plugin_policy
 from synap_core.version import DISTRIBUTION
 
@@ -27,6 +36,7 @@ HOOKS: Mapping[str, type[Registration]] = MappingProxyType(
         "synap_delegates": Delegate,
         "synap_runtimes": Runtime,
         "synap_targets": Target,
+        "synap_quantization_algorithms": QuantizationAlgorithm,
         "synap_output_formats": OutputFormat,
         "synap_commands": Command,
     }
@@ -115,6 +125,11 @@ class PluginHost:
     def targets(self) -> dict[str, Target]:
         """Systems on chip."""
         return self._of(Target)
+
+    @property
+    def quantization_algorithms(self) -> dict[str, QuantizationAlgorithm]:
+        """Ways to choose quantization parameters."""
+        return self._of(QuantizationAlgorithm)
 
     @property
     def output_formats(self) -> dict[str, OutputFormat]:

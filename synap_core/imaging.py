@@ -10,13 +10,18 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from synap_core.errors import InputError
 from synap_core.letterbox import Letterbox, Rectangle, letterbox
@@ -28,6 +33,7 @@ __all__ = [
     "Pixels",
     "Rectangle",
     "crop",
+    "decode_any_image",
     "decode_image",
     "file_size",
     "fit",
@@ -52,6 +58,20 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _JPEG_SEGMENT = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
+_OTHER_FORMATS = (
+    (re.compile(rb"BM"), BmpImageFile),
+    (re.compile(rb"GIF8[79]a"), GifImageFile),
+    (re.compile(rb"II\*\0|MM\0\*"), TiffImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
+)
+"""How files of further formats begin, and what decodes them."""
+
+_PLAIN_MODES = {"1": "L", "L": "L", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+"""Pillow's kinds of pixels that are taken, and what they become; 16-bit gray and palettes are taken, too."""
+
+_WEBP_SIDE = 0x3FFF
+"""Mask of a side in the headers of WebP frames, and the format's largest side."""
+
 _DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -60,6 +80,8 @@ _DECODING_ERRORS = (
     LookupError,
     TypeError,
     UserWarning,
+    Pillow.DecompressionBombError,
+    Pillow.DecompressionBombWarning,
     struct.error,
     zlib.error,
 )
@@ -133,14 +155,21 @@ def decode_image(path: Path) -> Image:
     Raises:
         InputError: The file is no JPEG or PNG image, is damaged or too large, or has gray and alpha channels.
     """
-    data = read_bounded(path, MAX_FILE_BYTES, needed=f"images of up to {MAX_FILE_BYTES} bytes are supported")
-    try:
-        return Image(_decode(data), "rgb")
-    except InputError as error:
-        raise InputError(error.message, where=path, hint=error.hint) from error
-    except _DECODING_ERRORS as error:
-        msg = f"damaged image file: {error}"
-        raise InputError(msg, where=path) from error
+    return _decoded(path, _decode)
+
+
+def decode_any_image(path: Path) -> Image:
+    """Decode a JPEG, PNG, BMP, GIF (its first frame), TIFF (its first page) or WebP file; the content decides which.
+
+    The size is checked before pixels are decoded. See `decode_image` for what becomes of other kinds of pixels.
+
+    Returns:
+        Image with 1, 3 or 4 channels whose format is ``rgb``.
+
+    Raises:
+        InputError: The file is no such image, is damaged or too large, or has pixels of another kind.
+    """
+    return _decoded(path, _decode_any)
 
 
 def fit(image: Image, height: int, width: int, keep_proportions: int = 1, fill: int = 128) -> tuple[Pixels, Rectangle]:
@@ -183,6 +212,58 @@ def crop(pixels: Pixels, x: int, y: int, width: int, height: int) -> Pixels:
     return pixels[y : y + height, x : x + width]
 
 
+def _decoded(path: Path, decode: Callable[[bytes], Pixels]) -> Image:
+    data = read_bounded(path, MAX_FILE_BYTES, needed=f"images of up to {MAX_FILE_BYTES} bytes are supported")
+    try:
+        return Image(decode(data), "rgb")
+    except InputError as error:
+        raise InputError(error.message, where=path, hint=error.hint) from error
+    except _DECODING_ERRORS as error:
+        msg = f"damaged image file: {error}"
+        raise InputError(msg, where=path) from error
+
+
+def _decode_any(data: bytes) -> Pixels:
+    for magic, opened in _OTHER_FORMATS:
+        if magic.match(data):
+            if opened is WebPImageFile:
+                _check_sides(*_webp_sides(data))  # opening such a file allocates all of it
+            image: Pillow.Image = opened(io.BytesIO(data))
+            _check_size(image)
+            return _pixels(_plain(image))
+    if data.startswith((_PNG_MAGIC, _JPEG_MAGIC)):
+        return _decode(data)
+    msg = "not a JPEG, PNG, BMP, GIF, TIFF or WebP image"
+    raise InputError(msg)
+
+
+def _plain(image: Pillow.Image) -> Pillow.Image:
+    """Gray or RGB, with alpha where the image has transparency; of several frames the first."""
+    image.load()
+    if image.mode.startswith("I;16"):
+        return image
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    if image.mode not in _PLAIN_MODES:
+        msg = f"pixels of the kind {image.mode!r} are not supported"
+        raise InputError(msg, hint="save it as gray, RGB or RGB with alpha, with 8 bits a sample")
+    return image if image.mode == _PLAIN_MODES[image.mode] else image.convert(_PLAIN_MODES[image.mode])
+
+
+def _webp_sides(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP file as its first chunk has them (RFC 9649, sections 2.5 to 2.7)."""
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & _WEBP_SIDE), 1 + (bits >> 14 & _WEBP_SIDE)
+    if kind == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & _WEBP_SIDE, int.from_bytes(body[8:10], "little") & _WEBP_SIDE
+    msg = "damaged image file: it does not start with a header"
+    raise InputError(msg)
+
+
 def _decode(data: bytes) -> Pixels:
     if data.startswith(_PNG_MAGIC):
         return _decode_png(data)
@@ -223,7 +304,10 @@ def _decode_jpeg(data: bytes) -> Pixels:
 
 
 def _check_size(image: Pillow.Image) -> None:
-    width, height = image.size
+    _check_sides(*image.size)
+
+
+def _check_sides(width: int, height: int) -> None:
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         msg = f"the image is {width}x{height}; supported are sides of 1 to {MAX_SIDE} and {MAX_PIXELS} pixels"
         raise InputError(msg, hint="scale it down first")

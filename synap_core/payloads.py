@@ -15,8 +15,11 @@ from synap_core.errors import PluginError
 
 if TYPE_CHECKING:
     import click
+    import onnx_ir as ir
+    from pydantic import BaseModel
 
     from synap_core.conversion import Conversion
+    from synap_core.quantization.interface import Algorithm, Session
     from synap_core.source import Layer, ModelRequest, OperatorSupport, SourceModel
     from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
 
@@ -100,10 +103,13 @@ class Runtime(Registration):
 
     Attributes:
         load: Loads a model. Called in a process of its own, so a native crash takes nothing else down.
+        open_graph: Makes an ONNX model of plain operators ready for numeric work such as calibration: every node is
+            computed as it is written, by one thread per run. None when the engine runs no such models.
     """
 
     kind: ClassVar[str] = "runtime"
     load: Callable[[RuntimeModel], Executable]
+    open_graph: Callable[[ir.Model], Session] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +132,20 @@ class Target(Registration):
         self._require(bool(self.delegates), "has no delegate")
         upper = all(word == word.upper() for word in (self.name, *self.aliases))
         self._require(upper, "must have an upper-case name and aliases: the command line folds to upper case")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationAlgorithm(Registration):
+    """A way to choose quantization parameters from samples.
+
+    Attributes:
+        options_model: Imports and returns the pydantic model of its ``options``; unknown keys must be refused.
+        load: Makes the algorithm for one conversion, given its validated options.
+    """
+
+    kind: ClassVar[str] = "quantization algorithm"
+    options_model: Callable[[], type[BaseModel]]
+    load: Callable[[BaseModel], Algorithm]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

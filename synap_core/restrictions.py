@@ -44,6 +44,8 @@ def check_capabilities(
 def _requests(meta: Metafile, source: SourceModel, *, profiling: bool) -> Iterator[tuple[str, str, str]]:
     """Yield (capability, what asks for it, where)."""
     yield from _tensor_requests(meta)
+    if _is_quantized(meta):
+        yield "quantization", "quantization", meta.where("quantization")
     yield from _global_requests(meta)
     if meta.data_layout not in (DEFAULT_LAYOUT, source.layout):
         yield "layout", f"data_layout {meta.data_layout!r} for a model in {source.layout}", meta.where("data_layout")
@@ -51,9 +53,11 @@ def _requests(meta: Metafile, source: SourceModel, *, profiling: bool) -> Iterat
         yield "profiling", "--profiling", ""
 
 
+def _is_quantized(meta: Metafile) -> bool:
+    return meta.quantization is not None and meta.quantization.enabled
+
+
 def _global_requests(meta: Metafile) -> Iterator[tuple[str, str, str]]:
-    if meta.quantization is not None and meta.quantization.enabled:
-        yield "quantization", "quantization", meta.where("quantization")
     if meta.security is not None and meta.security.secure:
         yield "security", "secure models", meta.where("security")
     for name in ("dequantize_outputs", "denormalize_outputs"):
@@ -74,7 +78,7 @@ def check_whole_graph(meta: Metafile) -> None:
     """Refuse what a canonical graph cannot hold.
 
     Raises:
-        InputError: The metafile asks for quantization, preprocessing, security or dequantization.
+        InputError: The metafile asks for preprocessing, security or dequantization.
     """
     requests = [*_tensor_requests(meta), *_global_requests(meta)]
     if requests:
@@ -87,10 +91,12 @@ def ineffective_on_whole_graph(meta: Metafile) -> Iterator[str]:
     """Yield a line for each option that only bundles have a use for."""
     yield from _idle_quantization(meta)
     reason = "has no effect on a graph of the whole model"
-    for name in ("delegate", "optimize", "input_format", "output_format"):
+    # Quantization reads images as the inputs describe them.
+    calibrated = _is_quantized(meta)
+    for name in ("delegate", "optimize", *(() if calibrated else ("input_format",)), "output_format"):
         if name in meta.model_fields_set:
             yield f"{meta.where(name)}: {name!r} {reason}"
-    for field, entries in (("inputs", meta.inputs), ("outputs", meta.outputs)):
+    for field, entries in (("inputs", () if calibrated else meta.inputs), ("outputs", meta.outputs)):
         for i, entry in enumerate(entries):
             for name in ("format", "means", "scale"):
                 if name in entry.model_fields_set:
@@ -110,5 +116,5 @@ def ineffective_options(meta: Metafile) -> Iterator[str]:
 
 
 def _idle_quantization(meta: Metafile) -> Iterator[str]:
-    if meta.quantization is not None and not meta.quantization.enabled:
+    if meta.quantization is not None and not _is_quantized(meta):
         yield f"{meta.where('quantization')}: no 'dataset', so the model is not quantized"

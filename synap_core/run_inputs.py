@@ -163,7 +163,7 @@ def _load_semi_planar(path: Path, size: int, tensor: TensorMeta) -> Array:
     chroma = SEMI_PLANAR_IMAGES[path.suffix[1:].lower()]
     fitting = {1: ("", "y8"), 2: ("", chroma)}.get(tensor.channels, ())
     wanted = FormatString.parse(tensor.data_format).type
-    if not _is_image(tensor) or ITEM_SIZES[tensor.dtype] != 1 or wanted not in fitting:
+    if not is_image(tensor) or ITEM_SIZES[tensor.dtype] != 1 or wanted not in fitting:
         msg = f"input {tensor.name!r} ({_described(tensor)}) takes no plane of a {path.suffix[1:]} file"
         raise InputError(msg, hint=f"8-bit inputs with 1 channel (y8) or 2 channels ({chroma}) do")
     items = tensor.item_count
@@ -202,10 +202,8 @@ def _assign_image(image: Image, tensor: TensorMeta, warn: Warn) -> Array:
     """Fit an image to a tensor, arrange its channels and normalise it (formats, section 4, steps 2 to 7)."""
     image = _with_channels_of(tensor, image, warn)
     wanted = FormatString.parse(tensor.data_format)
-    if _is_image(tensor) and image.pixels.shape[2] == tensor.channels:
-        height, width = tensor.shape[2:] if tensor.layout == "nchw" else tensor.shape[1:3]
-        keep, fill = wanted.get_int("keep_proportions", 1), wanted.get_int("fill_color", 128)
-        image = replace(image, pixels=fit(image, height, width, keep, fill)[0])
+    if is_image(tensor) and image.pixels.shape[2] == tensor.channels:
+        image = fitted(image, tensor)
     # The board swaps red and blue in planar tensors in this one direction only.
     swaps = (("rgb", "bgr"),) if tensor.layout == "nchw" else (("rgb", "bgr"), ("bgr", "rgb"))
     if image.pixels.shape[2] == 3 and (image.format, wanted.type) in swaps:
@@ -215,7 +213,7 @@ def _assign_image(image: Image, tensor: TensorMeta, warn: Warn) -> Array:
         height, width, channels = image.pixels.shape
         size = f"{width}x{height} with {channels} channels"
         msg = f"an image of {size} does not fit input {tensor.name!r} ({_described(tensor)})"
-        hint = f"give one with {tensor.channels} channels" if _is_image(tensor) else "give a .npy or .bin file"
+        hint = f"give one with {tensor.channels} channels" if is_image(tensor) else "give a .npy or .bin file"
         raise InputError(msg, hint=hint)
     _check_format(image.format, tensor)
     _warn_of_copied_bytes(tensor, warn)
@@ -225,7 +223,7 @@ def _assign_image(image: Image, tensor: TensorMeta, warn: Warn) -> Array:
 def _with_channels_of(tensor: TensorMeta, image: Image, warn: Warn) -> Image:
     """Make gray images and images with alpha fit a 3-channel tensor, as the user manual promises."""
     channels = image.pixels.shape[2]
-    if not _is_image(tensor) or tensor.channels != 3 or channels == 3:
+    if not is_image(tensor) or tensor.channels != 3 or channels == 3:
         return image
     change = "its gray channel is repeated" if channels == 1 else "its alpha channel is dropped"
     warn(f"input {tensor.name!r}: {change}; the on-board runtime refuses this image: convert it to RGB first")
@@ -250,7 +248,16 @@ def _warn_of_copied_bytes(tensor: TensorMeta, warn: Warn) -> None:
         )
 
 
-def _is_image(tensor: TensorMeta) -> bool:
+def fitted(image: Image, tensor: TensorMeta) -> Image:
+    """Resize an image to an input that takes images, with or without bars as the format of the input asks for."""
+    wanted = FormatString.parse(tensor.data_format)
+    height, width = tensor.shape[2:] if tensor.layout == "nchw" else tensor.shape[1:3]
+    keep, fill = wanted.get_int("keep_proportions", 1), wanted.get_int("fill_color", 128)
+    return replace(image, pixels=fit(image, height, width, keep, fill)[0])
+
+
+def is_image(tensor: TensorMeta) -> bool:
+    """Whether an input takes images: it has four dimensions, one sample and a known layout."""
     return len(tensor.shape) == 4 and tensor.shape[0] == 1 and tensor.layout != "none"
 
 

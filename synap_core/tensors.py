@@ -32,10 +32,10 @@ class QuantParams:
     """How the integers of a tensor stand for real numbers.
 
     Attributes:
-        dtype: Integer type the values are stored in.
+        dtype: Integer type the values are stored in, or ``float16``.
         scheme: ``asymmetric_affine`` (``real = scale * (q - zero_point)``), ``dynamic_fixed_point``
-            (``real = q / 2**fractional_length``) or ``perchannel_symmetric_affine``.
-        scale: One value, or one per channel of ``axis``; empty for dynamic fixed point.
+            (``real = q / 2**fractional_length``), ``perchannel_symmetric_affine``, or ``float16`` for real numbers.
+        scale: One value, or one per channel of ``axis``; empty for dynamic fixed point and float16.
         zero_point: As many values as ``scale``.
         axis: Channel axis of per-channel parameters; None when they hold for the whole tensor.
         fractional_length: Bits behind the binary point (may be negative); dynamic fixed point only.

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from synap_core.conversion import Conversion, Converted
 from synap_core.errors import InputError
-from synap_core.payloads import Target
+from synap_core.host import PluginHost
+from synap_core.request import ConvertRequest, Opened
 from synap_core.restrictions import check_whole_graph, ineffective_on_whole_graph
-from synap_core.selection import Selection
 from synap_core.source import Slice, SourceModel
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-    from synap_core.metafile import Metafile
 
 log = logging.getLogger(__name__)
 
@@ -23,28 +21,25 @@ MAX_LISTED = 20
 """Layers to name in an error."""
 
 
-def whole_graph(source: SourceModel, selection: Selection, meta: Metafile, target: Target) -> Converted:
-    """Build and normalise the canonical graph of what the metafile selects of a model.
+def whole_graph(opened: Opened, request: ConvertRequest, host: PluginHost) -> Converted:
+    """Build and normalise the canonical graph of what the metafile selects of a model, and quantize it if asked for.
 
     Raises:
         InputError: The metafile asks for what such a graph cannot hold, or a layer cannot be expressed; names all.
     """
     from synap_core.graph.annotations import states_of
-    from synap_core.graph.passes import normalise
 
+    source, meta = opened.source, opened.meta
     check_whole_graph(meta)
-    graph = source.canonical(Slice(layers=selection.layers, inputs=selection.inputs, outputs=selection.outputs))
-    require_no_opaque_layers(graph, source)
-    report = normalise(graph)
+    graph = canonical_graph(opened)
     states = [
         f"variable {state.name!r}: feed output {state.output!r} into input {state.input!r} of the next inference"
         for state in states_of(graph)
     ]
-    for line in report.lines():
-        log.info("%s", line)
+    warnings = [*source.warnings, *meta.warnings, *ineffective_on_whole_graph(meta)]
     conversion = Conversion(
         source=source,
-        target=target,
+        target=opened.target,
         inputs=(),
         outputs=(),
         subgraphs=(),
@@ -53,7 +48,30 @@ def whole_graph(source: SourceModel, selection: Selection, meta: Metafile, targe
         graph=graph,
         notes=(*source.notes, *states),
     )
-    return Converted(conversion=conversion, warnings=(*source.warnings, *ineffective_on_whole_graph(meta)))
+    if meta.quantization is not None and meta.quantization.enabled:
+        from synap_core.quantization.pipeline import quantize_conversion
+
+        return quantize_conversion(conversion, warnings, opened, request, host)
+    if request.target_accuracy is not None:
+        warnings.append("--target-accuracy has no effect: the model is not quantized")
+    return Converted(conversion=conversion, warnings=tuple(warnings))
+
+
+def canonical_graph(opened: Opened) -> ir.Model:
+    """Canonical graph of what the metafile selects of a model, normalised.
+
+    Raises:
+        InputError: A layer cannot be expressed; names all.
+    """
+    from synap_core.graph.passes import normalise
+
+    selection = opened.selection
+    part = Slice(layers=selection.layers, inputs=selection.inputs, outputs=selection.outputs)
+    graph = opened.source.canonical(part)
+    require_no_opaque_layers(graph, opened.source)
+    for line in normalise(graph).lines():
+        log.info("%s", line)
+    return graph
 
 
 def require_no_opaque_layers(graph: ir.Model, source: SourceModel) -> None:

@@ -54,8 +54,16 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     "--cache-dir",
     type=PATH,
     metavar="DIR",
-    help="Folder for reusable results of delegates that keep some; by default OUT_DIR/cache.",
+    help="Folder for results that later conversions can use again; by default OUT_DIR/cache.",
 )
+@click.option(
+    "--target-accuracy",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DB",
+    help="Raise layers of a quantized model to larger types until its outputs reach this signal to noise ratio.",
+)
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Threads to quantize with; by default all cores.")
+@click.option("--scheduler", metavar="ADDRESS", help="Observe the samples on the workers of this Dask scheduler.")
 @click.option("--verbose", is_flag=True, help="Log what is done.")
 @click.option("--silent", is_flag=True, help="Print neither progress nor success.")
 @click.option("--debug", is_flag=True, help="Log everything, and keep the log and the parts in OUT_DIR/build.")
@@ -83,6 +91,9 @@ def command(  # noqa: PLR0913 - one argument per option
     no_branch_split: bool,
     frontend: str | None,
     cache_dir: Path | None,
+    target_accuracy: float | None,
+    jobs: int | None,
+    scheduler: str | None,
     verbose: bool,
     silent: bool,
     debug: bool,
@@ -94,7 +105,7 @@ def command(  # noqa: PLR0913 - one argument per option
     Writes model.synap and model_info.txt into the output folder, and makes a folder cache in it. What an earlier
     conversion wrote stays as it was when this one fails; other files are left alone.
     """
-    from synap_core.convert import ConvertRequest, convert, prepare_out_dir, write
+    from synap_core.convert import CACHE_FOLDER, ConvertRequest, convert, prepare_out_dir, write
 
     for option in _WITHOUT_EFFECT:
         if without_effect.get(option):
@@ -123,6 +134,10 @@ def command(  # noqa: PLR0913 - one argument per option
         profiling=profiling,
         branch_split=not no_branch_split,
         whole_graph=output.whole_graph,
+        cache_dir=cache_dir or out_dir / CACHE_FOLDER,
+        jobs=jobs,
+        scheduler=scheduler,
+        target_accuracy=target_accuracy,
     )
     with _progress("Converting...", silent=silent):
         converted = convert(request, host)

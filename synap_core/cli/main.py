@@ -12,6 +12,7 @@ from synap_core.payloads import Command
 
 BUILT_IN = {
     "completion": "Print a script for shell completion.",
+    "compare": "Compare a quantized model with the original, layer by layer.",
     "convert": "Convert and compile a model.",
     "help": "Show help.",
     "info": "Show what is in a bundle or a model.",

@@ -21,4 +21,6 @@ def command(ctx: click.Context) -> None:
     from synap_core.convert import known_delegates
     from synap_core.metafile import metafile_schema
 
-    click.echo(json.dumps(metafile_schema(delegates=known_delegates(load_host(ctx))), indent=2))
+    host = load_host(ctx)
+    schema = metafile_schema(delegates=known_delegates(host), algorithms=list(host.quantization_algorithms))
+    click.echo(json.dumps(schema, indent=2))

@@ -27,6 +27,9 @@ TYPES = {
 NEWER_TYPES = frozenset({"int4", "uint4", "int16", "uint16"})
 """Types that the two operators take from operator set 21 on."""
 
+HALF = "float16"
+"""Type of tensors that are rounded to real numbers of 16 bits, by two casts."""
+
 NEWER_OPSET, NEWER_IR_VERSION = 21, 10
 
 
@@ -34,7 +37,8 @@ def to_qdq(model: ir.Model, *, integer_boundary: bool = True) -> ir.Model:
     """Make a model of plain ONNX operators that computes what the quantized model does, in real numbers.
 
     Every quantized value is rounded to its steps where it is computed, and every quantized constant is stored as the
-    integers it has. An int64 constant becomes one of real numbers, because no operator dequantizes it.
+    integers it has. An int64 constant becomes one of real numbers, because no operator dequantizes it. Tensors of
+    float16 are rounded to it by two casts, and such constants are stored in it; all is computed in float32.
 
     Args:
         model: A canonical graph; is not changed.
@@ -65,7 +69,7 @@ class _Exporter:
         for node in tuple(self._graph):
             for value in node.outputs:
                 quant = quant_of(value)
-                if quant is not None and quant.dtype in TYPES:
+                if quant is not None and _is_written(quant):
                     self._rounded(value, quant, node, output=id(value) in outputs)
         set_states(self._model, states)
         if self._dtypes & NEWER_TYPES:
@@ -84,30 +88,40 @@ class _Exporter:
 
     def _constant(self, value: ir.Value) -> None:
         tensor = value.const_value
-        if not isinstance(tensor, QuantizedTensor) or tensor.quant.dtype not in TYPES:
+        if not isinstance(tensor, QuantizedTensor) or not _is_written(tensor.quant):
             return
+        if value.is_graph_output():
+            self._constant_output(value, tensor)
         first = next((use.node for use in value.uses()), None)
         if first is None:
             return
         stored = self._initializer(f"{value.name}_quantized", _packed(tensor))
-        node = self._node("DequantizeLinear", stored, tensor.quant, f"{value.name}_dequantized")
-        set_type(node.outputs[0], TensorType(ir.DataType.FLOAT, shape_of(value)))
+        node = self._dequantize(stored, tensor.quant, f"{value.name}_dequantized")
         # Constants are dequantized in front of everything: one node serves all readers.
         set_origins(node, origins_of(first))
         self._insert_first(node)
         _redirect(value, node.outputs[0])
-        self._graph.initializers.pop(str(value.name))
+        if not value.is_graph_output():
+            self._graph.initializers.pop(str(value.name))
+
+    def _constant_output(self, value: ir.Value, tensor: QuantizedTensor) -> None:
+        """Let a constant that the graph gives out hold what a computed output would."""
+        value.const_value = _packed(tensor) if self._integer_boundary else ir.Tensor(tensor.numpy())
+        value.const_value.name = value.name
+        set_type(value, TensorType(value.const_value.dtype, shape_of(value)))
+        if self._integer_boundary:
+            set_quant(value, None)
 
     def _input(self, value: ir.Value) -> None:
         quant = quant_of(value)
-        if quant is None or quant.dtype not in TYPES:
+        if quant is None or not _is_written(quant):
             return
         uses = tuple(value.uses())
         nodes = []
         source = value
         if self._integer_boundary:
             # A new type object: a clone shares that of the original.
-            value.type = ir.TensorType(TYPES[quant.dtype])
+            value.type = ir.TensorType(_stored_type(quant))
             set_quant(value, None)
         else:
             nodes.append(self._quantize(value, quant, f"{value.name}_quantized"))
@@ -142,12 +156,18 @@ class _Exporter:
                     self._graph.outputs[position] = result
 
     def _quantize(self, value: ir.Value, quant: QuantParams, name: str) -> ir.Node:
-        node = self._node("QuantizeLinear", value, quant, name)
-        set_type(node.outputs[0], TensorType(TYPES[quant.dtype], shape_of(value)))
+        if quant.dtype == HALF:
+            node = self._cast(value, ir.DataType.FLOAT16, name)
+        else:
+            node = self._node("QuantizeLinear", value, quant, name)
+        set_type(node.outputs[0], TensorType(_stored_type(quant), shape_of(value)))
         return node
 
     def _dequantize(self, value: ir.Value, quant: QuantParams, name: str) -> ir.Node:
-        node = self._node("DequantizeLinear", value, quant, name)
+        if quant.dtype == HALF:
+            node = self._cast(value, ir.DataType.FLOAT, name)
+        else:
+            node = self._node("DequantizeLinear", value, quant, name)
         set_type(node.outputs[0], TensorType(ir.DataType.FLOAT, shape_of(value)))
         return node
 
@@ -156,6 +176,12 @@ class _Exporter:
         attributes = [] if quant.axis is None else [ir.AttrInt64("axis", quant.axis)]
         node = ir.Node("", op_type, [value, *self._scale_and_point(quant)], attributes=attributes, num_outputs=1)
         node.name = self._name(f"{name}_{op_type}")
+        node.outputs[0].name = self._name(name)
+        return node
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+        node = ir.Node("", "Cast", [value], attributes=[ir.AttrInt64("to", dtype)], num_outputs=1)
+        node.name = self._name(f"{name}_Cast")
         node.outputs[0].name = self._name(name)
         return node
 
@@ -206,8 +232,16 @@ def _params(quant: QuantParams) -> tuple[np.ndarray, np.ndarray]:
     return scale_and_zero_point(quant, 1 if quant.axis is None else quant.axis + 1)
 
 
+def _is_written(quant: QuantParams) -> bool:
+    return quant.dtype in TYPES or quant.dtype == HALF
+
+
+def _stored_type(quant: QuantParams) -> ir.DataType:
+    return ir.DataType.FLOAT16 if quant.dtype == HALF else TYPES[quant.dtype]
+
+
 def _packed(tensor: QuantizedTensor) -> ir.TensorProtocol:
-    dtype = TYPES[tensor.quant.dtype]
+    dtype = _stored_type(tensor.quant)
     return ir.Tensor(tensor.integers.astype(dtype.numpy()), dtype=dtype)
 
 

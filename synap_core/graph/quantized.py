@@ -12,6 +12,9 @@ from synap_core.tensors import QuantParams
 
 Array = np.ndarray
 
+FLOAT16 = "float16"
+"""Type of constants that are stored as real numbers of 16 bits; they have no scale."""
+
 STORAGE = {"int4": "int8", "uint4": "uint8"}
 """NumPy types for those it has not."""
 
@@ -23,7 +26,8 @@ class QuantizedTensor(ir.LazyTensor):
     cannot be had back from them.
 
     Attributes:
-        integers: The stored values, of any shape and the type they are stored in; int8 and uint8 for those of 4 bits.
+        integers: The stored values, of any shape and the type they are stored in; int8 and uint8 for those of 4 bits,
+            and float16 for those that are no integers.
         quant: What they mean.
     """
 
@@ -60,10 +64,12 @@ def with_axis(quant: QuantParams, axis: int | None) -> QuantParams:
 
 
 def dequantized(integers: Array, quant: QuantParams) -> Array:
-    """Real values of stored integers: ``scale * (q - zero_point)`` in float32.
+    """Real values of stored integers: ``scale * (q - zero_point)`` in float32; float16 values as they are.
 
     The difference is exact in int64 and the product rounded once from float64, as good as float32 can hold it.
     """
+    if quant.dtype == FLOAT16:
+        return integers.astype(np.float32)
     scale, zero_point = scale_and_zero_point(quant, integers.ndim)
     shifted = integers.astype(np.int64) - zero_point
     return np.asarray(shifted * scale, dtype=np.float32)

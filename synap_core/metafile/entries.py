@@ -22,11 +22,15 @@ class LoadContext:
     Attributes:
         folder: Folder of the metafile, absolute; relative paths start there.
         delegates: Names of the delegates that exist.
+        algorithms: Names of the quantization algorithms that exist.
+        explain: Says how to get an algorithm that does not, as `load_metafile` has it.
         files: Replaces the file variables of format strings.
     """
 
     folder: Path
     delegates: Collection[str]
+    algorithms: Collection[str]
+    explain: Callable[[str], str | None]
     files: FileVariables
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from synap_core.metafile.entries import InputEntry, LoadContext, OutputEntry, Pr
 from synap_core.metafile.model import Metafile, Quantization, Security
 from synap_core.metafile.problems import DataPath, FieldError, dotted, unknown_key
 from synap_core.metafile.substitute import FileVariables
-from synap_core.metafile.vocabulary import PREPROCESS_TYPES
+from synap_core.metafile.vocabulary import ALGORITHMS, PREPROCESS_TYPES
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -39,12 +39,21 @@ SECTIONS: dict[tuple[str, ...], tuple[str, ...]] = {
 """Keys of every section, by its place; positions in lists are left out."""
 
 
-def load_metafile(path: Path, *, delegates: Collection[str]) -> Metafile:
+def load_metafile(
+    path: Path,
+    *,
+    delegates: Collection[str],
+    algorithms: Collection[str] = ALGORITHMS,
+    explain: Callable[[str], str | None] = lambda _: None,
+) -> Metafile:
     """Load a metafile.
 
     Args:
         path: The file.
         delegates: Names of the delegates that may be named in it.
+        algorithms: Names of the quantization algorithms that may be named in it.
+        explain: Says how to get a quantization algorithm that is not among them, given its name; None when there is
+            no way.
 
     Raises:
         InputError: It is missing or wrong. The message starts with ``file:line:column`` of the first problem, names
@@ -52,7 +61,13 @@ def load_metafile(path: Path, *, delegates: Collection[str]) -> Metafile:
     """
     document = load_document(path, METAFILE, NUMERIC_KEYS)
     folder = path.absolute().parent
-    context = LoadContext(folder=folder, delegates=frozenset(delegates), files=FileVariables(folder))
+    context = LoadContext(
+        folder=folder,
+        delegates=frozenset(delegates),
+        algorithms=tuple(algorithms),
+        explain=explain,
+        files=FileVariables(folder),
+    )
     try:
         metafile = Metafile.model_validate(document.data, context=context)
     except ValidationError as error:

@@ -20,7 +20,7 @@ from synap_core.metafile import fields
 from synap_core.metafile.delegate import DEFAULT_RULES, DelegateRule, delegate_rules
 from synap_core.metafile.document import Document
 from synap_core.metafile.entries import Flag, FormatText, InputEntry, OutputEntry, Section, context_of, named, words
-from synap_core.metafile.problems import FieldError, show
+from synap_core.metafile.problems import FieldError, not_allowed, show
 from synap_core.metafile.security import read_security
 from synap_core.metafile.substitute import lower_text
 from synap_core.metafile.vocabulary import (
@@ -38,6 +38,17 @@ from synap_core.metafile.vocabulary import (
 _GLOBS: dict[str, object] = {
     "anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string", "minLength": 1}}]
 }
+
+
+def _algorithm(value: object, info: ValidationInfo) -> str:
+    context = context_of(info)
+    allowed = ALGORITHMS if context is None else tuple(context.algorithms)
+    if isinstance(value, str) and value in allowed:
+        return value
+    error = not_allowed("quantization algorithm", value, allowed or ("none",))
+    if context is not None and isinstance(value, str) and value:
+        error.hint = context.explain(value) or error.hint
+    raise error
 
 
 def _lower_case(value: object) -> object:
@@ -64,11 +75,11 @@ class Quantization(Section):
     mode: Annotated[str, BeforeValidator(fields.word(MODES, "quantization mode")), words(MODES)] = Field(
         default="standard", description="Whether layers that only move data are quantized, too (full)."
     )
-    algorithm: Annotated[str, BeforeValidator(fields.word(ALGORITHMS, "quantization algorithm")), words(ALGORITHMS)] = (
-        Field(default="standard", description="How the range of a tensor is estimated from the samples.")
+    algorithm: Annotated[str, BeforeValidator(_algorithm), words(ALGORITHMS)] = Field(
+        default="standard", description="How the range of a tensor is estimated from the samples."
     )
     options: Annotated[dict[str, object], named(fields.mapping)] = Field(
-        default_factory=dict, description="Fine tuning of the algorithm; normally not needed."
+        default_factory=dict, description="Fine tuning of the algorithm, which says what there is; normally not needed."
     )
     dataset: Annotated[tuple[str, ...], WithJsonSchema(_GLOBS)] = Field(
         default=(),
@@ -152,7 +163,8 @@ class Metafile(Section):
         default=(), description="The outputs, by name when all have names, otherwise in the model's order."
     )
     quantization: Annotated[Quantization, named(fields.mapping)] | None = Field(
-        default=None, description="Quantization of a floating-point model; only for the npu delegate."
+        default=None,
+        description="Quantization of a floating-point model; for the npu delegate, and for graphs of the whole model.",
     )
     security: Annotated[Security, named(fields.mapping)] | None = Field(
         default=None, description="Protection of the model; only for the npu delegate."

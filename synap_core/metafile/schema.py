@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from synap_core.metafile.delegate import allowed_delegates
 from synap_core.metafile.model import Metafile
-from synap_core.metafile.vocabulary import DEFAULT_DELEGATE
+from synap_core.metafile.vocabulary import ALGORITHMS, DEFAULT_DELEGATE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,11 +16,12 @@ _ABOUT = ("title", "description", "default")
 """What a property says about itself, rather than about its value."""
 
 
-def metafile_schema(*, delegates: Collection[str]) -> dict[str, object]:
+def metafile_schema(*, delegates: Collection[str], algorithms: Collection[str] = ALGORITHMS) -> dict[str, object]:
     """Describe the metafile language.
 
     Args:
         delegates: Names of the delegates that exist.
+        algorithms: Names of the quantization algorithms that exist.
 
     Returns:
         A JSON Schema (draft 2020-12). It checks single values and unknown keys; what depends on several fields or on
@@ -34,6 +35,7 @@ def metafile_schema(*, delegates: Collection[str]) -> dict[str, object]:
         "default": DEFAULT_DELEGATE,
         **_delegate_schema(allowed_delegates(delegates)),
     }
+    schema["$defs"]["Quantization"]["properties"]["algorithm"]["enum"] = list(algorithms)
     for field in ("inputs", "outputs"):
         properties[field]["items"] = {"anyOf": [properties[field]["items"], _NULL]}
     for section in (schema, *schema["$defs"].values()):

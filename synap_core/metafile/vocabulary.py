@@ -1,4 +1,4 @@
-"""The words of the metafile language: those that the user manual defines and that no plugin can add to."""
+"""The words of the metafile language that the user manual defines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ SCHEMES = {
 """Data types that each quantization scheme can be used with."""
 
 MODES = ("standard", "full")
+
 ALGORITHMS = ("standard", "moving_average", "kl_divergence", "auto")
+"""Quantization algorithms, where nothing is known of the plugins that offer them."""
 
 RANDOM_DATASET = "random"
 """Dataset of made-up samples; not a file name."""

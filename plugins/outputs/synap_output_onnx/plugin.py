@@ -28,5 +28,5 @@ def synap_output_formats() -> Iterable[OutputFormat]:
         write=write,
         primary="model.onnx",
         whole_graph=True,
-        reports=("model_state.npz",),
+        reports=("model_state.npz", "quantization_info.yaml", "quantization_entropy.txt"),
     )

@@ -19,7 +19,8 @@ MAX_FILE_BYTES = (1 << 31) - 1
 def write(conversion: Conversion, out_dir: Path) -> None:
     """Write the canonical graph as an ``.onnx`` file; a quantized one with QuantizeLinear and DequantizeLinear nodes.
 
-    The first values of variables go into a file of their own, under the names of the inputs that take them.
+    A model that was quantized here takes and gives real numbers, and its quantization is listed beside it. The first
+    values of variables go into a file of their own, under the names of the inputs that take them.
 
     Raises:
         InputError: The file would be larger than the format allows.
@@ -27,7 +28,7 @@ def write(conversion: Conversion, out_dir: Path) -> None:
     if conversion.graph is None:
         msg = "the conversion has no graph"
         raise ValueError(msg)
-    model = to_qdq(conversion.graph)
+    model = to_qdq(conversion.graph, integer_boundary=not conversion.real_boundary)
     mirror_annotations(model)
     tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     size = sum(tensor.nbytes for tensor in tensors)
@@ -38,4 +39,6 @@ def write(conversion: Conversion, out_dir: Path) -> None:
     if states:
         first = {state.input: state.initial.numpy() for state in states}
         np.savez(out_dir / STATE_FILE, **first)  # type: ignore[arg-type]  # the names are no parameters of savez
+    for name, text in conversion.listings.items():
+        (out_dir / name).write_text(text, encoding="utf-8")
     (out_dir / MODEL_FILE).write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))

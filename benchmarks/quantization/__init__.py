@@ -1,0 +1,1 @@
+"""Compare the quantizer with ONNX Runtime and NNCF: ``python -m benchmarks.quantization``."""

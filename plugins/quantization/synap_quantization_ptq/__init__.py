@@ -1,0 +1,1 @@
+"""Post-training quantization: ranges from statistics of samples, refined where it helps."""
