@@ -1,5 +1,7 @@
 """Write the generated pages of the documentation: hooks.md, cli.md, compatibility.md and two about operators.
 
+In metafile.md, it writes what the algorithms' models say of their options.
+
 Run it without arguments to write them, and with ``--check`` to learn which of them are stale.
 """
 
@@ -9,6 +11,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -28,6 +31,9 @@ from synap_core.host import HOOKS, PluginHost
 DOCS = Path(__file__).resolve().parent
 TESTS = DOCS.parent / "tests"
 NOTICE = "<!-- Written by docs/generate.py; do not edit. -->"
+
+OPTIONS = "options of the algorithms"
+"""What a page calls the part of it that tells these options."""
 
 _SECTION = re.compile(r"^(Args|Attributes|Example|Raises|Returns|Source):", re.MULTILINE)
 _ENTRY = re.compile(r"(\w+): (.*)")
@@ -72,6 +78,7 @@ def pages(*, renew: bool = False) -> dict[str, str]:
         "compatibility.md": compatibility_page(),
         "operators.md": operators_page(),
         "onnx-operators.md": onnx_operators_page(renew=renew),
+        "metafile.md": with_part(DOCS / "metafile.md", OPTIONS, options_part()),
     }
 
 
@@ -108,10 +115,24 @@ def _class_blocks(item: type) -> Iterator[str]:
     for base in reversed(item.__mro__):
         meanings |= _entries(_docstring(base)[1].get("Attributes", ""))
     if dataclasses.is_dataclass(item):
+        meanings |= _below_fields(item)
+    if dataclasses.is_dataclass(item):
         rows = [(f"`{f.name}`", f"`{f.type}`", _default(f), meanings[f.name]) for f in dataclasses.fields(item)]
         yield _table(("Field", "Type", "Default", "Meaning"), rows)
     if members := [line for name, member in vars(item).items() for line in _member(name, member)]:
         yield "\n".join(members)
+
+
+def _below_fields(item: type) -> dict[str, str]:
+    """Meanings of fields that have a text of their own below them."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(item))).body
+    lines = body.body if isinstance(body, ast.ClassDef) else []
+    return {
+        line.target.id: " ".join(str(below.value.value).split())
+        for line, below in itertools.pairwise(lines)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    }
 
 
 def _member(name: str, member: object) -> Iterator[str]:
@@ -182,16 +203,45 @@ def _entries(section: str) -> dict[str, str]:
     return found
 
 
+def with_part(path: Path, name: str, text: str) -> str:
+    """A page with a new text between the comments that mark a part of it.
+
+    Raises:
+        ValueError: The page has no such part.
+    """
+    start, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    head, opened, rest = path.read_text(encoding="utf-8").partition(start)
+    _, closed, tail = rest.partition(end)
+    if not (opened and closed):
+        msg = f"{path.name} has no part {start.strip()!r} … {end.strip()!r}"
+        raise ValueError(msg)
+    return f"{head}{start}\n{text}\n{end}{tail}"
+
+
+def options_part() -> str:
+    """Tables of the options of all algorithms."""
+    _make_importable()
+    from docs import algorithm_options
+
+    models = {name: entry.options_model() for name, entry in PluginHost().quantization_algorithms.items()}
+    return _joined([_table(headers, rows) for headers, rows in algorithm_options.tables(models)])
+
+
 def onnx_operators_page(*, renew: bool) -> str:
     """What becomes of each ONNX operator, and of the node tests of the installed ``onnx`` package."""
-    if str(DOCS.parent) not in sys.path:  # as a script, this module only sees its own folder
-        sys.path.append(str(DOCS.parent))
+    _make_importable()
     from docs import onnx_operators
 
     current = _current(DOCS / "onnx-operators.md")
     if current is not None and not renew and onnx_operators.versions() not in current:
         return current
     return onnx_operators.render()
+
+
+def _make_importable() -> None:
+    """Make modules of this folder importable: as a script, this one only sees what lies beside it."""
+    if str(DOCS.parent) not in sys.path:
+        sys.path.append(str(DOCS.parent))
 
 
 def operators_page() -> str:

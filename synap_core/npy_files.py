@@ -26,6 +26,7 @@ _ITEM_TYPES = {
     "i2": "int16",
     "u4": "uint32",
     "i4": "int32",
+    "i8": "int64",
     "f2": "float16",
     "f4": "float32",
 }

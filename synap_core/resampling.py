@@ -19,8 +19,12 @@ _RADIUS = 2.0
 _BLOCK_ROWS = 32
 """Rows computed by one matrix product: enough to be fast, few enough that most of the matrix is not zero."""
 
-_BLOCK_ITEMS = 1 << 24
-"""Source items that are held as float32 at a time."""
+_BLOCK_PRODUCTS = 1 << 18
+"""Multiplications of one matrix product: so few that NumPy's library does not spread them over threads of its own.
+
+Images are decoded on several threads at a time, and those of the library would wait for each other busily. It makes
+the result independent of the number of cores, too.
+"""
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -60,7 +64,7 @@ def _resample_rows(image: NDArray[_Item], count: int) -> _Float32:
         block = result[start : start + _BLOCK_ROWS]
         first, weights = _weights(source.shape[0], count, start, start + len(block))
         window = source[first : first + weights.shape[1]]
-        step = max(1, _BLOCK_ITEMS // len(window))
+        step = max(1, _BLOCK_PRODUCTS // weights.size)
         for column in range(0, source.shape[1], step):
             part = slice(column, column + step)
             block[:, part] = weights @ window[:, part].astype(np.float32)

@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import inspect
 import io
+import json
 import re
 import shlex
 import textwrap
@@ -20,6 +21,7 @@ import pytest
 from docs import generate
 from synap_core.cli.main import BUILT_IN, main, main_convert, synap
 from synap_core.hooks import SynapSpec
+from synap_core.host import PluginHost
 from synap_core.metafile import load_metafile
 from synap_core.metafile.load import SECTIONS
 
@@ -94,8 +96,11 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def comparable(text: str) -> str:
-    """A text without what differs between machines: times, and sizes of files."""
+    """A text without what differs between machines: times, sizes of files, and figures of quantization noise."""
     text = re.sub(r"[\d,]+ bytes", "N bytes", text)
+    text = re.sub(r"\d+\.\d(?= dB)", "N", text)
+    if "SQNR" in text:
+        text = re.sub(r"(?<= )\d+\.\d+(e-\d\d)?( +|$)", "N ", text, flags=re.MULTILINE)
     return re.sub(r"\d+\.\d\d(?= ms|  |$)", "T", text, flags=re.MULTILINE)
 
 
@@ -107,7 +112,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["hooks.md", "cli.md", "compatibility.md", "operators.md", "onnx-operators.md"])
+@pytest.mark.parametrize(
+    "name", ["hooks.md", "cli.md", "compatibility.md", "operators.md", "onnx-operators.md", "metafile.md"]
+)
 def test_generated_page_is_fresh(name: str) -> None:
     assert read(f"docs/{name}") == generate.pages()[name], "run python docs/generate.py"
 
@@ -115,7 +122,7 @@ def test_generated_page_is_fresh(name: str) -> None:
 def test_stale_page_is_named_by_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("acceptance.toml", "cli.md", "compatibility.md", "hooks.md", "onnx-operators.md", "operators.md"):
+    for name in ("acceptance.toml", *generate.pages()):
         (tmp_path / name).write_text(read(f"docs/{name}"), encoding="utf-8")
     (tmp_path / "cli.md").write_text("old\n", encoding="utf-8")
     monkeypatch.setattr(generate, "DOCS", tmp_path)
@@ -243,7 +250,24 @@ def test_metafiles_on_a_page_are_read_or_refused_as_it_says(page: str, tmp_path:
 
 def test_every_metafile_key_is_in_the_reference() -> None:
     keys = {key for section in SECTIONS.values() for key in section}
-    assert keys == set(re.findall(r"^\| `([a-z_]+)` \| ", read("docs/metafile.md"), re.MULTILINE))
+    text = generate.with_part(ROOT / "docs" / "metafile.md", generate.OPTIONS, "")  # those are the algorithms' own
+    assert keys == set(re.findall(r"^\| `([a-z_]+)` \| ", text, re.MULTILINE))
+
+
+def test_every_option_of_every_algorithm_is_in_the_reference_with_its_default() -> None:
+    rows = read("docs/metafile.md").splitlines()
+    for algorithm in PluginHost().quantization_algorithms.values():
+        options = algorithm.options_model()().model_dump(mode="json")
+        for name, value in [*options.items(), *options["observer"].items()]:
+            if not isinstance(value, dict):
+                default = value if isinstance(value, str) else json.dumps(value)
+                assert any(row.startswith(f"| `{name}` | ") and f" | `{default}` | " in row for row in rows), name
+
+
+def test_page_without_the_part_that_is_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("<!-- mine: begin -->\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="page.md has no part"):
+        generate.with_part(tmp_path / "page.md", "mine", "text")
 
 
 def test_every_module_of_the_core_and_every_plugin_is_in_the_architecture() -> None:

@@ -160,3 +160,95 @@ def test_annotations_outlive_a_file() -> None:
     assert origins_of(node) == (Origin("y", "ADD", 0),)
     assert (quant_of(again.graph.outputs[0]), source_of(again.graph.outputs[0])) == (I8_OUT, "y")
     assert quant_of(again.graph.inputs[0]) == U8_IN
+
+
+HALF = QuantParams(dtype="float16", scheme="float16")
+FIXED = QuantParams(dtype="int16", scheme="dynamic_fixed_point", fractional_length=10)
+
+
+def halves() -> tuple[ir.Model, np.ndarray]:
+    """``y = x * w`` in float16, and the weights."""
+    weights = np.array([[0.1, 2.7, -1 / 3, 1e-7]], np.float32)
+    build = GraphBuilder("g", ["x", "y"])
+    x = build.input("x", FLOAT, (1, 4), quant=HALF)
+    w = build.quantized_constant(weights.astype(np.float16), HALF, "w")
+    return build.finish([build.name_value(build.emit("Mul", [x, w]), "y", "y", HALF)]), weights
+
+
+NUMBERS = np.array([[0.1, 1 / 3, 100.06, 3.0]], np.float32)
+
+
+@pytest.mark.parametrize("integers", [True, False], ids=["stored", "reals"])
+def test_float16_is_rounded_by_casts_and_computed_in_float32(integers: bool) -> None:
+    model, weights = halves()
+    exported = to_qdq(model, integer_boundary=integers)
+    assert {node.op_type for node in exported.graph} == {"Mul", "Cast"}
+    boundary = [value.dtype for value in (*exported.graph.inputs, *exported.graph.outputs)]
+    assert boundary == [ir.DataType.FLOAT16 if integers else FLOAT] * 2
+    x = NUMBERS.astype(np.float16)
+    expected = (x.astype(np.float32) * weights.astype(np.float16).astype(np.float32)).astype(np.float16)
+    found = run(exported, [x if integers else NUMBERS])[0]
+    assert found.dtype == (np.float16 if integers else np.float32)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_float16_constants_are_stored_in_it_and_need_no_newer_operators() -> None:
+    model, weights = halves()
+    exported = to_qdq(model, integer_boundary=False)
+    tensors = {t.name: ir.from_proto(t) for t in checked_proto(exported).graph.initializer}
+    np.testing.assert_array_equal(tensors["w_quantized"].numpy(), weights.astype(np.float16))
+    assert (exported.graph.opset_imports[""], exported.ir_version) == (19, 9)
+
+
+def test_types_of_all_kinds_go_into_one_model() -> None:
+    build = GraphBuilder("g", ["x", "a", "b", "c"])
+    x = build.input("x", FLOAT, (1, 4), quant=U8_IN)
+    a = build.name_value(build.emit("Neg", [x]), "a", "a", FIXED)
+    b = build.name_value(build.emit("Exp", [a]), "b", "b", HALF)
+    c = build.name_value(build.emit("Neg", [b]), "c", "c", I8_OUT)
+    model = to_qdq(build.finish([a, b, c]), integer_boundary=False)
+    assert (model.graph.opset_imports[""], model.ir_version) == (21, 10)
+    numbers = np.array([[-2.04, -0.26, 0.5, 3.3]], np.float32)
+    found = run(model, [numbers])
+    rounded = real(stored(-real(stored(numbers, U8_IN), U8_IN), FIXED), FIXED)
+    np.testing.assert_array_equal(found[0], rounded)
+    # Float16 has 11 bits, and the exponential function of float32 is not rounded correctly everywhere.
+    np.testing.assert_allclose(found[1], np.exp(rounded).astype(np.float16), rtol=2**-10)
+    np.testing.assert_array_equal(found[2], real(stored(-found[1], I8_OUT), I8_OUT))
+
+
+@pytest.mark.parametrize("integers", [True, False], ids=["stored", "reals"])
+@pytest.mark.parametrize(("quant", "dtype"), [(W, np.int8), (HALF, np.float16)], ids=["int8", "float16"])
+def test_constant_that_is_an_output_is_given_as_computed_ones_are(
+    quant: QuantParams, dtype: type[np.generic], integers: bool
+) -> None:
+    build = GraphBuilder("g", ["x", "w"])
+    x = build.input("x", FLOAT, (1, 4))
+    items = WEIGHTS.astype(dtype)
+    w = build.quantized_constant(items, quant, "w")
+    model = build.finish([build.emit("Add", [x, w]), w])
+    numbers = items.astype(np.float32) * (0.5 if dtype is np.int8 else 1)
+    total, constant = run(to_qdq(model, integer_boundary=integers), [NUMBERS])
+    np.testing.assert_array_equal(total, NUMBERS + numbers)
+    assert constant.dtype == (dtype if integers else np.float32)
+    np.testing.assert_array_equal(constant, items if integers else numbers)
+    assert not isinstance(model.graph.outputs[1].const_value, ir.Tensor)
+
+
+def test_constant_that_is_nothing_but_an_output_is_written() -> None:
+    build = GraphBuilder("g", ["x", "w"])
+    x = build.input("x", FLOAT, (1, 4))
+    w = build.quantized_constant(WEIGHTS, W, "w")
+    found = run(to_qdq(build.finish([build.emit("Abs", [x]), w]), integer_boundary=False), [NUMBERS])
+    np.testing.assert_array_equal(found[1], WEIGHTS * np.float32(0.5))
+
+
+def test_input_that_is_an_output_stays_as_it_is() -> None:
+    build = GraphBuilder("g", ["x"])
+    x = build.input("x", FLOAT, (1, 4), quant=U8_IN)
+    exported = to_qdq(build.finish([build.emit("Abs", [x]), x]), integer_boundary=False)
+    found = dict(
+        zip([str(v.name) for v in exported.graph.outputs], (v.dtype for v in exported.graph.outputs), strict=True)
+    )
+    assert found["x"] == FLOAT
+    checked_proto(exported)

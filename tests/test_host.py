@@ -9,8 +9,19 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
-from synap_core.api import Command, Delegate, Frontend, OutputFormat, Runtime, Support, Target, hookimpl
+from synap_core.api import (
+    Command,
+    Delegate,
+    Frontend,
+    OutputFormat,
+    QuantizationAlgorithm,
+    Runtime,
+    Support,
+    Target,
+    hookimpl,
+)
 from synap_core.errors import InputError, PluginError
 from synap_core.host import HOOKS, PluginHost, PluginRecord
 from synap_core.plugin_policy import PluginPolicy, PolicyLayer
@@ -148,6 +159,10 @@ def test_interrupt_while_loading_is_not_swallowed() -> None:
         ),
         ("synap_runtimes", Runtime(name="r", summary="", load=lambda _: None)),  # type: ignore[arg-type, return-value]
         ("synap_targets", Target(name="T", summary="", delegates=("d",))),
+        (
+            "synap_quantization_algorithms",
+            QuantizationAlgorithm(name="q", summary="", options_model=lambda: BaseModel, load=lambda _: None),  # type: ignore[arg-type, return-value]  # never called
+        ),
         ("synap_output_formats", OutputFormat(name="o", summary="", write=lambda *_: None, primary="x")),
         ("synap_commands", Command(name="c", summary="", load=lambda: None)),  # type: ignore[arg-type, return-value]
     ],

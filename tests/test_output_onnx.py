@@ -190,3 +190,51 @@ def test_listing_needs_a_frontend_or_a_model(synap: Synap) -> None:
     result = synap("ops")
     assert result.code == 2
     assert "give --frontend or --model" in result.err
+
+
+def quantized_variable(synap: Synap, tmp_path: Path, dtype: str) -> Path:
+    """Convert the model that counts, quantized with three samples; gives the folder."""
+    for number in range(3):
+        np.save(tmp_path / f"{number}.npy", np.array([[number - 1, 2 * number]], np.float32))
+    (tmp_path / "net.tflite").write_bytes(counter())
+    (tmp_path / "meta.yaml").write_text(
+        f"quantization: {{data_type: {dtype}, dataset: '*.npy', options: {{rounding: nearest}}}}\n", encoding="utf-8"
+    )
+    result = synap(
+        "convert", "--model", tmp_path / "net.tflite", "--meta", tmp_path / "meta.yaml", "--target", "GENERIC",
+        "--out-dir", tmp_path / "out", "--out-format", "onnx",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [("uint8", 256), ("int16", 65536)])
+def test_variables_of_a_quantized_model_are_real_numbers_outside(
+    synap: Synap, tmp_path: Path, dtype: str, steps: int
+) -> None:
+    out = quantized_variable(synap, tmp_path, dtype)
+    names = {v.name: v.type.tensor_type.elem_type for v in (*exported(out).graph.input, *exported(out).graph.output)}
+    assert set(names.values()) == {onnx.TensorProto.FLOAT}
+    with np.load(out / "model_state.npz") as first:
+        state = first["/total/old"]
+    np.testing.assert_array_equal(state, [[10, 10]])
+    total = np.array([[10.0, 10.0]])
+    for number in range(3):
+        x = np.array([[number - 1, 2 * number]], np.float32) / 4
+        y, state = run_file(out, {"x": x, "/total/old": state})
+        total += x
+        # Each inference rounds the input, the sum and the variable; the range is 14, or 16 if it is a power of two.
+        np.testing.assert_allclose(y, total, atol=3 * (number + 1) * 32 / steps)
+
+
+def test_reports_lie_beside_the_model(synap: Synap, tmp_path: Path) -> None:
+    out = quantized_variable(synap, tmp_path, "uint8")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cache",
+        "model.onnx",
+        "model_state.npz",
+        "quantization_info.yaml",
+    ]
+    report = (out / "quantization_info.yaml").read_text(encoding="utf-8")
+    assert "'@Input_x:out0':" in report
+    assert "'@Input_/total/old:out0':" in report

@@ -70,7 +70,7 @@ def test_options_of_something_else_are_a_programming_error() -> None:
 @pytest.mark.parametrize(
     ("name", "role", "spec", "expected"),
     [
-        ("standard", "activation", U8, MinMaxObserver),
+        ("standard", "activation", U8, HistogramObserver),
         ("standard", "activation", FIXED8, HistogramObserver),
         ("standard", "activation", FIXED16, MinMaxObserver),
         ("standard", "weight", U8, MinMaxObserver),

@@ -84,5 +84,5 @@ def test_resize_leaves_a_flat_image_flat(value: int, rows: int, columns: int, he
 def test_resize_in_small_column_steps_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = noise(50, 60, 3)
     whole = resize(pixels, 20, 90)
-    monkeypatch.setattr("synap_core.resampling._BLOCK_ITEMS", 200)
+    monkeypatch.setattr("synap_core.resampling._BLOCK_PRODUCTS", 200)
     assert np.abs(resize(pixels, 20, 90).astype(int) - whole).max() <= 1

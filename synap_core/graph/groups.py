@@ -1,7 +1,8 @@
 """Sets of nodes that become one hardware operation, and their layer ids.
 
-The grouping here holds for any hardware: a convolution or matrix product takes its bias, its normalisation and its
-activation along, and an activation written out in several nodes is one operation. Delegates extend it.
+The grouping here holds for any hardware: a convolution or matrix product takes its bias, its normalisation, its
+activation and what scales or shifts the whole result along, and an activation written out in several nodes is one
+operation. Delegates extend it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from synap_core.graph.annotations import Origin, activation_of, origins_of, quant_of
-from synap_core.graph.types import shape_of
+from synap_core.graph.types import shape_of, type_of
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that begin a group when their weights are constant."""
 
 CHANNEL_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 """Operators that belong to a product before them when all their other operands are constants, one per channel."""
+
+AFFINE_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div"})
+"""Operators that belong to the activation before them when their other operand is one number."""
 
 ACTIVATIONS = frozenset(
     {
@@ -102,10 +106,24 @@ def _from_product(node: ir.Node, kept: Collection[str], written_out: Mapping[int
         value = reader.outputs[0]
     activation = next((written_out[id(use.node)] for use in value.uses() if id(use.node) in written_out), None)
     if activation is not None and _joined(value, activation, kept):
-        return nodes + activation
-    if (reader := _only_reader(value, kept)) is not None and _is_activation(reader, value):
+        nodes += activation
+    elif (reader := _only_reader(value, kept)) is not None and _is_activation(reader, value):
+        nodes.append(reader)
+    while (reader := _only_reader(nodes[-1].outputs[0], kept)) is not None and _is_affine(reader, nodes[-1].outputs[0]):
         nodes.append(reader)
     return nodes
+
+
+def _is_affine(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a node scales or shifts a whole tensor, which is no work where its steps are chosen."""
+    if (
+        node.domain
+        or node.op_type not in AFFINE_OPERATORS
+        or (node.op_type in ("Sub", "Div") and node.inputs[0] is not value)
+    ):
+        return False
+    others = [operand for operand in node.inputs if operand is not None and operand is not value]
+    return len(others) == 1 and others[0].const_value is not None and type_of(others[0]).size == 1
 
 
 def _only_reader(value: ir.Value, kept: Collection[str]) -> ir.Node | None:

@@ -197,6 +197,8 @@ def observe_shard(
             # What shares its parameters is one tensor to the observer: it counts samples by its updates.
             items = arrays[0] if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
             observers[target.key].update(items.astype(np.float32, copy=False))
+        # The next run must not find these in memory: they are much of what it takes itself.
+        del values, arrays, array, items
     return Observed(observers=observers, extents=extents)
 
 

@@ -138,7 +138,11 @@ def _pads_with_zeros(node: ir.Node) -> bool:
 
 
 def _repeats(node: ir.Node) -> bool:
-    return node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") == "nearest"
+    if node.op_type != "Resize" or node.attributes.get_string("mode", "nearest") != "nearest":
+        return False
+    # Of a part that reaches beyond the input, what is outside gets a number of its own.
+    cropped = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    return not cropped or node.attributes.get_float("extrapolation_value", 0.0) == 0
 
 
 def _clip_bounds(node: ir.Node) -> Interval:

@@ -16,12 +16,12 @@ from synap_core.graph.quantized import QuantizedTensor, scale_and_zero_point
 from synap_core.quantization.data_types import input_layer_id
 from synap_core.quantization.interface import Range
 from synap_core.quantization.plan import Bias, ConstantSlot, Plan
-from synap_core.quantization.schemes import params_of, quantize
+from synap_core.quantization.schemes import SMALLEST_SCALE, params_of, quantize
 from synap_core.tensors import QuantParams
 
 FLOAT16 = "float16"
-BIAS_LIMIT = float(2**30)
-"""Steps that a bias of 32 bits may have: half of what its type holds, the rest is for the products it is added to."""
+BIAS_LIMITS = {"int32": float(2**30), "int64": float(2**62)}
+"""Steps that a bias may have: half of what its type holds, the rest is for the products it is added to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def solve(plan: Plan, ranges: Mapping[str, Range]) -> Parameters:
     values = plan.graph.graph.initializers
     weights = {key: params_of(slot.spec, _range(plan, key, ranges)) for key, slot in plan.constants.items()}
     for bias in plan.biases.values():
-        weights[bias.weight] = _with_room(weights[bias.weight], bias, real(values[bias.key]), activations[bias.data])
+        weights[bias.weight] = _with_room(weights[bias.weight], real(values[bias.key]), activations[bias.data])
     constants = {key: stored(real(values[key]), quant) for key, quant in weights.items()}
     constants |= {
         key: quantized_bias(bias, real(values[key]), activations[bias.data], weights[bias.weight])
@@ -131,7 +131,7 @@ def _range(plan: Plan, key: str, ranges: Mapping[str, Range]) -> Range:
 
 
 def _bias_params(bias: Bias, data: QuantParams, weight: QuantParams) -> QuantParams:
-    dtype = "int32" if data.dtype in ("uint8", "int8") and weight.dtype in ("uint8", "int8") else "int64"
+    dtype = _bias_type(data, weight)
     if data.fractional_length is not None and weight.fractional_length is not None:
         return QuantParams(
             dtype=dtype, scheme=data.scheme, fractional_length=data.fractional_length + weight.fractional_length
@@ -149,20 +149,26 @@ def _bias_params(bias: Bias, data: QuantParams, weight: QuantParams) -> QuantPar
     )
 
 
-def _with_room(weight: QuantParams, bias: Bias, values: NDArray[np.float32], data: QuantParams) -> QuantParams:
-    """Larger steps of the weights where the bias would have too many of them for its type.
+def _with_room(weight: QuantParams, values: NDArray[np.float32], data: QuantParams) -> QuantParams:
+    """Larger steps of the weights where the bias would have too many of them for its type, or too small ones.
 
     A channel whose weights are all but zero has such small steps that its bias does not fit.
     """
-    quant = _bias_params(bias, data, weight)
-    if quant.dtype != "int32" or not np.isfinite(values).all():
+    if not np.isfinite(values).all():
         return weight
-    scale = np.asarray(scale_and_zero_point(quant, 1)[0]).reshape(-1)
-    steps = np.abs(values.reshape(-1)).astype(np.float64) / scale
-    excess = steps / BIAS_LIMIT if weight.axis is not None else np.max(steps, initial=0.0, keepdims=True) / BIAS_LIMIT
+    rank = 1 if weight.axis is None else weight.axis + 1
+    step = np.asarray(scale_and_zero_point(weight, rank)[0]).reshape(-1) * float(scale_and_zero_point(data, 0)[0])
+    steps = np.abs(values.reshape(-1)).astype(np.float64) / step
+    excess = np.maximum(steps / BIAS_LIMITS[_bias_type(data, weight)], SMALLEST_SCALE / step)
+    if weight.axis is None:
+        excess = np.max(excess, initial=0.0, keepdims=True)
     if np.all(excess <= 1):
         return weight
     if weight.fractional_length is not None:
         return replace(weight, fractional_length=weight.fractional_length - math.ceil(math.log2(float(excess.max()))))
     widened = np.asarray(weight.scale) * np.maximum(excess, 1)
     return replace(weight, scale=tuple(float(np.float32(s)) for s in widened))
+
+
+def _bias_type(data: QuantParams, weight: QuantParams) -> str:
+    return "int32" if data.dtype in ("uint8", "int8") and weight.dtype in ("uint8", "int8") else "int64"

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from synap_core.graph.annotations import states_of
 from synap_core.graph.edit import Editor
 from synap_core.graph.groups import PRODUCTS, Group
-from synap_core.graph.types import type_of
+from synap_core.graph.types import shape_of, type_of
 from synap_core.quantization.data_types import input_layer_id
 from synap_core.quantization.interface import CONSTANT, WEIGHT, QuantSpec
 from synap_core.quantization.operators import (
@@ -65,7 +65,6 @@ class _Planner:
         self._scheme = scheme
         self._mode = mode
         self._group_of = {node: group for group in groups for node in group.nodes}
-        self._position = {node: position for position, node in enumerate(graph.graph)}
         self._conversions: dict[tuple[str, str], ir.Node] = {}
         self._known_bounds: dict[ir.Value, Interval] = {}
         self._left: set[ir.Value] = set()
@@ -139,9 +138,10 @@ class _Planner:
         if key in self._conversions:
             return self._conversions[key].outputs[0]
         producer = value.producer()
-        first = min((use.node for use in value.uses()), key=self._position.__getitem__) if producer is None else reader
-        node = self._editor.insert(first, "Identity", [value], [type_of(value)], origins=[producer or reader])
-        self._editor.hoist(node, value)
+        before = self._model.graph[0] if producer is None else reader
+        node = self._editor.insert(before, "Identity", [value], [type_of(value)], origins=[producer or reader])
+        if producer is not None:
+            self._editor.hoist(node, value)
         group = Group(layer_id=f"Convert_{value.name}_{dtype}", nodes=(node,), origins=())
         self._groups.append(group)
         self._group_of[node] = group
@@ -164,7 +164,12 @@ class _Planner:
                         moved.add(name)
         for state in states_of(self._model):
             if state.input in values and state.output in values:
-                self._classes.join(state.input, state.output)
+                old, new = values[state.input], values[state.output]
+                if self._type_of(old) == self._type_of(new):
+                    self._classes.join(state.input, state.output)
+        # Readers first: a chain of movements is then as deep as one of them.
+        for value in reversed(values.values()):
+            self._bounds(value)
         return {
             members[0]: self._slot([values[name] for name in members], moved) for members in self._classes.members()
         }
@@ -214,14 +219,20 @@ class _Planner:
     def _found_bounds(self, value: ir.Value) -> Interval:
         if value.is_graph_output() or not value.uses():
             return EVERYWHERE
-        found = []
+        found: list[Interval | None] = []
         for use in value.uses():
-            outputs = use.node.outputs if use.idx == 0 or use.node.op_type == "Concat" else ()
-            if outputs and value in moved_inputs(use.node):
-                found += [self._bounds(output) for output in outputs if is_real(output)]
+            if value in moved_inputs(use.node) and (use.idx == 0 or use.node.op_type == "Concat"):
+                found += [self._moved_bounds(output) for output in use.node.outputs]
             else:
                 found.append(effective_bounds(use.node, use.idx))
-        return _widest(found)
+        return _widest([interval for interval in found if interval is not None])
+
+    def _moved_bounds(self, output: ir.Value) -> Interval | None:
+        """Interval that matters to those who read an output of a node that moves numbers; None if nobody does."""
+        if is_real(output):
+            return self._bounds(output)
+        # Indices of the largest numbers change when those are cut to the same.
+        return EVERYWHERE if output.uses() or output.is_graph_output() else None
 
     def _constants_of(self, group: Group, slot_of: Mapping[str, str]) -> None:
         """Give the constants that a layer uses parameters."""
@@ -245,9 +256,15 @@ class _Planner:
         data, weight = group.nodes[0].inputs[:2]
         if data is None or weight is None or data.name not in slot_of or weight.name not in self._constants:
             return
-        key, axis = str(value.name), type_of(value).rank - 1
+        key, shape, channel = str(value.name), shape_of(value), self._constants[str(weight.name)].spec.axis
+        if channel is not None and (shape[-1:] != (shape_of(weight)[channel],) or math.prod(shape[:-1]) != 1):
+            return  # Where each channel has a scale of its own, a number for several of them has none.
         self._biases[key] = Bias(
-            key=key, data=slot_of[str(data.name)], weight=str(weight.name), axis=axis, layer_id=group.layer_id
+            key=key,
+            data=slot_of[str(data.name)],
+            weight=str(weight.name),
+            axis=max(len(shape) - 1, 0),
+            layer_id=group.layer_id,
         )
 
     def _add_constant(self, group: Group, value: ir.Value, role: str, axis: int | None, label: str) -> None:

@@ -113,8 +113,7 @@ def _affine(low: Reals, high: Reals, smallest: int, largest: int) -> tuple[Reals
     """Scale and zero point of ranges that contain zero.
 
     The exact zero point, ``smallest - low / scale``, is rounded, which shifts the represented range by at most half a
-    step, so both ends are still represented to half a step, as by TFLite's ``ChooseQuantizationParams``. A range that
-    begins or ends at zero is not shifted.
+    step, so both ends are still represented to half a step. A range that begins or ends at zero is not shifted.
     """
     scale = _stored((high - low) / (largest - smallest))
     from_low, from_high = smallest - low / scale, largest - high / scale

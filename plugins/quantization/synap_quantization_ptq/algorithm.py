@@ -47,7 +47,7 @@ class PostTraining:
         self, plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], runner: Runner
     ) -> Parameters:
         """Improve weights and biases, unless the options leave nothing to do."""
-        if self._options.rounding == "nearest" and self._options.bias_correction is False:
+        if not self._options.refines:
             return parameters
         from synap_quantization_ptq.refinement import refine
 

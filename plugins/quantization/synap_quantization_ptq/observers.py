@@ -159,8 +159,12 @@ class HistogramObserver:
         """
         return self.range_of(self._choice.kind)
 
-    def range_of(self, kind: Kind) -> Range:
+    def range_of(self, kind: Kind, percentile: float | None = None) -> Range:
         """Range of any kind but ``moving_average``.
+
+        Args:
+            kind: The kind.
+            percentile: Part of the items inside the range, in percent; the chosen one by default.
 
         Raises:
             ValueError: There was no data, or a histogram does not tell such a range.
@@ -168,7 +172,7 @@ class HistogramObserver:
         if self._histogram.low > self._histogram.high:
             raise ValueError(NO_DATA)
         seen = Distribution.of(self._histogram, self._spec.bounds)
-        low, high = find_range(seen, self._spec, kind, self._choice.percentile)
+        low, high = find_range(seen, self._spec, kind, percentile or self._choice.percentile)
         divergence = divergence_of(seen, self._spec, low, high) if self._choice.divergence else None
         return Range(low=np.asarray(low), high=np.asarray(high), divergence=divergence)
 

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from synap_core.api import QuantSpec
 from synap_quantization_ptq.observers import Choice, Kind
 
+Ranges = tuple[Kind, float | None]
+"""A way to find ranges, and its percentile where it has one other than that of the options."""
+
 Percentile = Annotated[float, Field(gt=50, le=100)]
 Decay = Annotated[float, Field(gt=0, lt=1)]
 
@@ -24,9 +27,10 @@ Bins = Annotated[int, Field(ge=256, le=65_536), AfterValidator(_power_of_two)]
 
 PERCENTILE = "Part of the numbers that lies inside the range, in percent; what is outside is halved between the ends."
 BINS = "Bins of a histogram, a power of two: half of them for numbers below zero."
-AUTO = (
-    "auto takes mse where scales are powers of two and integers have 8 bits, and min_max otherwise: with other scales "
-    "nothing is gained by cutting."
+AUTO = "auto takes mse where scales are powers of two and integers have 8 bits, and min_max otherwise."
+COMPARED = (
+    "If anything is refined, auto also takes mse or percentile for all tensors where that is clearly better on samples "
+    "held back."
 )
 
 
@@ -42,7 +46,7 @@ class StandardObserver(Section):
     range: Literal["auto", "min_max", "percentile", "mse"] = Field(
         default="auto",
         description="min_max covers all numbers; percentile leaves out the outermost ones; mse has the least mean "
-        f"squared error. {AUTO}",
+        f"squared error. {AUTO} {COMPARED}",
     )
     percentile: Percentile = Field(default=99.99, description=PERCENTILE)
     bins: Bins = Field(default=2048, description=BINS)
@@ -92,6 +96,21 @@ class Options(Section):
         default=True, description="Leave out of a range what saturates in all layers that read the tensor."
     )
 
+    @property
+    def refines(self) -> bool:
+        """Whether anything is tried out after the ranges are known."""
+        return self.rounding != "nearest" or self.bias_correction is not False
+
+    @property
+    def compared_ranges(self) -> tuple[Ranges, ...]:
+        """Ways to find ranges that are compared on samples held back, besides the default."""
+        return ()
+
+    @property
+    def searches(self) -> bool:
+        """Whether the range of each tensor is searched for, too."""
+        return False
+
     def activation(self, spec: QuantSpec) -> Choice:
         """How the range of a computed tensor is found."""
         return Choice(kind=default_kind(spec))
@@ -111,8 +130,15 @@ class StandardOptions(Options):
     def activation(self, spec: QuantSpec) -> Choice:
         """How the range of a computed tensor is found."""
         chosen = self.observer
-        kind = default_kind(spec) if chosen.range == "auto" else chosen.range
-        return Choice(kind=kind, percentile=chosen.percentile, bins=chosen.bins)
+        if chosen.range != "auto":
+            return Choice(kind=chosen.range, percentile=chosen.percentile, bins=chosen.bins)
+        compared = self.refines and spec.dtype != "int16"
+        return Choice(kind=default_kind(spec), percentile=chosen.percentile, bins=chosen.bins, histogram=compared)
+
+    @property
+    def compared_ranges(self) -> tuple[Ranges, ...]:
+        """Ways to find ranges that are compared on samples held back, besides the default."""
+        return (("mse", None), ("percentile", None)) if self.observer.range == "auto" else ()
 
 
 class DivergenceOptions(Options):
@@ -148,6 +174,16 @@ class SearchingOptions(Options):
         """How the range to begin with is found; the histogram gives the others."""
         chosen = self.observer
         return Choice(kind=default_kind(spec), percentile=chosen.percentile, bins=chosen.bins, histogram=True)
+
+    @property
+    def compared_ranges(self) -> tuple[Ranges, ...]:
+        """Ways to find ranges that are compared on samples held back, besides the default."""
+        return (("mse", None), ("kl", None), ("percentile", None), ("percentile", 99.999), ("percentile", 99.9))
+
+    @property
+    def searches(self) -> bool:
+        """Whether the range of each tensor is searched for, too."""
+        return True
 
 
 OPTIONS: dict[str, type[Options]] = {

@@ -77,15 +77,10 @@ class OnnxExecutable:
         self._name = model.name
         self.notes = tuple(_notes(model.options))
         try:
-            self._session: Native = onnxruntime.InferenceSession(
-                model.model,
-                _session_options(model.options),
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # it would print and try the same again
-            )
+            self._session = open_session(model.model, _session_options(model.options))
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         except RUNTIME_ERRORS as error:
-            msg = f"ONNX Runtime refused the model: {_first_line(error)}"
+            msg = f"ONNX Runtime refused the model: {first_line(error)}"
             raise ModelExecutionError(msg, where=self._name) from error
         self._check_count("inputs", len(inputs), model.inputs)
         self._check_count("outputs", len(outputs), model.outputs)
@@ -106,7 +101,7 @@ class OnnxExecutable:
             }
             return [np.asarray(array) for array in self._session.run(None, feeds)]
         except RUNTIME_ERRORS as error:
-            msg = f"ONNX Runtime could not run the model: {_first_line(error)}"
+            msg = f"ONNX Runtime could not run the model: {first_line(error)}"
             raise ModelExecutionError(msg, where=self._name) from error
 
     def _check_count(self, what: str, count: int, tensors: Sequence[TensorMeta]) -> None:
@@ -131,8 +126,31 @@ class OnnxExecutable:
         return _Input(argument.name, shape, dtype)
 
 
+def new_options() -> Native:
+    """Options of a session, as the library has them by default."""
+    return onnxruntime.SessionOptions()
+
+
+def open_session(content: bytes, options: Native) -> Native:
+    """Load a model to run on the processor cores.
+
+    Args:
+        content: A file in ONNX format.
+        options: Those of `new_options`, changed.
+
+    Raises:
+        Exception: One of `RUNTIME_ERRORS`; the library refuses the model.
+    """
+    return onnxruntime.InferenceSession(
+        content,
+        options,
+        providers=["CPUExecutionProvider"],
+        enable_fallback=0,  # it would print and try the same again
+    )
+
+
 def _session_options(options: FormatString) -> Native:
-    made = onnxruntime.SessionOptions()
+    made = new_options()
     # Spinning threads of one subgraph would take the cores from the next.
     made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A member of a bundle has no folder; a model with weights elsewhere must not reach files of the host.
@@ -146,7 +164,8 @@ def _session_options(options: FormatString) -> Native:
     return made
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What the library says of an error, in one line without its marks."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     line = line.rpartition("[ONNXRuntimeError] : ")[2]
     return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}…"

@@ -7,14 +7,14 @@ is clearly better.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synap_core.api import Observer, Parameters, Plan, Runner
 from synap_quantization_ptq.refinement.judge import Judge
 from synap_quantization_ptq.refinement.layers import peak_items
+from synap_quantization_ptq.refinement.ranges import search, with_ranges
 from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, sweep
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ HELD_BACK = 5
 
 MOST_HELD_BACK = 20
 
+SEARCH_SHARE = 3
+"""One of so many of these samples judges the ranges of single slots."""
+
+MOST_FITTED = 40
+"""Samples that a refinement is made with; more of them gained nothing."""
+
 CLEAR_GAIN_DB = 0.3
 """Gain on the samples that were held back which a refinement must have over what is simpler."""
 
@@ -37,19 +43,21 @@ QUANTIZED_BYTES = 112 << 20
 REAL_BYTES = 64 << 20
 """Memory for the values of samples that go through the quantized graph, and the graph of real numbers."""
 
+FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
+"""Samples that go through them whatever the memory: with fewer, chance decides."""
+
 RECIPES = (
-    Recipe(name="rounding"),
     Recipe(name="rounding and bias correction", bias=True),
     Recipe(name="half-corrected rounding and bias correction", bias=True, correction=0.5, damping=0.05),
+    Recipe(name="rounding", is_fallback=True),
 )
-"""From the simplest to the least."""
+"""The last one is for graphs whose clipped ranges move the means, so that correcting biases does harm."""
 
 
 def refine(
     plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], runner: Runner, options: Options
 ) -> Parameters:
     """Refine weights and biases as the options allow, and keep what is best on the samples that were held back."""
-    del observers
     recipes = list(_allowed(options))
     if not products(plan) or not recipes:
         return parameters
@@ -60,22 +68,64 @@ def refine(
         )
         return replace(parameters, notes=(*parameters.notes, note))
     held, fitted = _split(runner.count, all_fitted=forced)
-    material = _material(plan, runner, fitted)
     if forced:
-        return sweep(material, parameters, recipes[0])
+        return sweep(_material(plan, runner, _spread(fitted, MOST_FITTED)), parameters, recipes[0])
     judge = Judge(plan, runner, held)
-    best, best_db, name = parameters, judge.sqnr_db(parameters), "none"
-    found = [f"none {best_db:.1f}"]
+    few = _spread(fitted, MOST_FITTED)
+    start = _best_ranges(plan, parameters, observers, judge, options)
+    if options.searches:
+        quick = Judge(plan, runner, few[::SEARCH_SHARE])
+        found_ranges = search(plan, start.parameters, observers, options.compared_ranges, quick.sqnr_db)
+        start = _better(start, _judged(judge, f"{start.name}, then slot by slot", found_ranges))
+    material = _material(plan, runner, few)
+    best, found = start, [start]
     for recipe in recipes:
-        start = time.perf_counter()
-        candidate = sweep(material, parameters, recipe)
-        ratio = judge.sqnr_db(candidate)
-        log.info("%s: %.1f dB on samples held back, %.2f s", recipe.name, ratio, time.perf_counter() - start)
-        found.append(f"{recipe.name} {ratio:.1f}")
-        if ratio > best_db + CLEAR_GAIN_DB:
-            best, best_db, name = candidate, ratio, recipe.name
-    note = f"refinement: {name} (outputs in dB on {len(held)} samples held back: {', '.join(found)})"
-    return replace(best, notes=(*parameters.notes, note))
+        if recipe.is_fallback and best is not start:
+            continue
+        tried = _judged(judge, recipe.name, sweep(material, start.parameters, recipe))
+        found.append(tried)
+        best = _better(best, tried)
+    if best is start:
+        best = replace(best, name="none")
+    figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
+    note = (
+        f"ranges: {start.name}; refinement: {best.name}; {best.sqnr_db:.1f} dB at the outputs on {len(held)} samples "
+        f"held back ({figures})"
+    )
+    return replace(best.parameters, notes=(*parameters.notes, note))
+
+
+def _best_ranges(
+    plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], judge: Judge, options: Options
+) -> _Judged:
+    """The way to find ranges that is clearly better than the one before it, with constants rounded to the nearest."""
+    best = _judged(judge, "as observed", parameters)
+    for kind, percentile in options.compared_ranges:
+        name = kind if percentile is None else f"{kind} {percentile:g}"
+        tried = with_ranges(plan, parameters, observers, (kind, percentile))
+        if tried.activations != parameters.activations:
+            best = _better(best, _judged(judge, name, tried))
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Parameters, and how good they are on the samples held back."""
+
+    name: str
+    sqnr_db: float
+    parameters: Parameters
+
+
+def _better(best: _Judged, tried: _Judged) -> _Judged:
+    """What was tried if it is clearly better."""
+    return tried if tried.sqnr_db > best.sqnr_db + CLEAR_GAIN_DB else best
+
+
+def _judged(judge: Judge, name: str, parameters: Parameters) -> _Judged:
+    judged = _Judged(name, judge.sqnr_db(parameters), parameters)
+    log.info("%s: %.1f dB on samples held back", name, judged.sqnr_db)
+    return judged
 
 
 def _allowed(options: Options) -> Iterator[Recipe]:
@@ -97,12 +147,19 @@ def _split(count: int, *, all_fitted: bool) -> tuple[Sequence[int], Sequence[int
     return held[:MOST_HELD_BACK], [index for index in range(count) if index not in set(held)]
 
 
+def _spread(indices: Sequence[int], count: int) -> Sequence[int]:
+    """Some of the samples, spread evenly."""
+    if len(indices) <= count:
+        return indices
+    return [indices[position * len(indices) // count] for position in range(count)]
+
+
 def _material(plan: Plan, runner: Runner, fitted: Sequence[int]) -> Material:
     """Take as many samples as there is memory for."""
     items = max(1, peak_items(plan))
     width = max((2 if slot.spec.dtype in ("int16", "float16") else 1 for slot in plan.slots.values()), default=1)
-    quantized = fitted[: max(1, QUANTIZED_BYTES // (items * width))]
-    real = quantized[: max(1, REAL_BYTES // (items * 2))]
+    quantized = fitted[: max(FEWEST_QUANTIZED, QUANTIZED_BYTES // (items * width))]
+    real = quantized[: max(FEWEST_REAL, REAL_BYTES // (items * 2))]
     return Material(
         plan=plan, runner=runner, quantized=quantized, real=real, means=product_means(plan, runner, quantized)
     )

@@ -22,6 +22,7 @@ from synap_core.api import (
 from synap_quantization_ptq.refinement.layers import Stream
 from synap_quantization_ptq.refinement.products import PRODUCTS, Product
 from synap_quantization_ptq.refinement.rounding import damped, round_rows
+from synap_quantization_ptq.refinement.steps import fitted_steps
 
 Real64 = NDArray[np.float64]
 
@@ -30,6 +31,9 @@ INTEGERS = ("uint8", "int8", "int16")
 FEWEST_POSITIONS = 8
 ROWS_PER_TERM = 16
 """Positions of each sample, and of all samples for each term of a sum, at which the terms are looked at."""
+
+SCARCE = 0.05
+"""Damping where there are as many terms as positions."""
 
 MOMENT_ITEMS = 1 << 21
 """Items that wait before they are multiplied: large products are faster, and take more memory."""
@@ -47,6 +51,7 @@ class Recipe:
             in the quantized graph; 0 rounds the weights as they are.
         damping: Share of the mean variance that is added to every variance.
         positions: Most positions of each sample at which the numbers to multiply with are taken.
+        is_fallback: To be tried only where nothing else helps.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Recipe:
     correction: float = 0.0
     damping: float = 0.01
     positions: int = 64
+    is_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,8 @@ def sweep(material: Material, start: Parameters, recipe: Recipe) -> Parameters:
         if product is not None:
             if recipe.rounding:
                 constants[product.weight] = _rounded(product, material, start, quantized, real, recipe)
+            if product.bias is not None:
+                _place_bias(product, plan, parameters, constants)
             if recipe.bias and product.bias is not None:
                 _correct_bias(product, group.nodes, material, parameters, constants, quantized)
         quantized.advance(group.nodes)
@@ -155,18 +163,20 @@ def _rounded(
     initial = material.plan.graph.graph.initializers[product.weight].const_value
     weights = np.empty(0, np.float32) if initial is None else initial.numpy()
     rows = product.rows(weights).astype(np.float64)
-    seen = _Seen(product, rows.shape[2], len(material.quantized), recipe.positions)
+    samples = material.quantized if real is None else material.real
+    seen = _Seen(product, rows.shape[2], len(samples), recipe.positions)
     quant_of_data = quantized.quant(product.data)
     others = [] if real is None else real.kept(product.data)
     for number, array in enumerate(quantized.kept(product.data)):
         seen.add(array, quant_of_data, others[number] if number < len(others) else None, number)
     covariance = seen.covariance()
+    damping = seen.damping(recipe.damping)
     if recipe.correction and seen.paired:
-        rows = rows + recipe.correction * (seen.corrected(rows, recipe.damping) - rows)
+        rows = rows + recipe.correction * (seen.corrected(rows, damping) - rows)
+    if quant.fractional_length is not None and quant.dtype == "int8":
+        quant = fitted_steps(quant, rows, damped(covariance, damping))
     scale, zero_point = _of_rows(product, quant, weights.shape, rows.shape)
-    integers = round_rows(
-        rows, covariance, scale, zero_point, integer_limits(quant.dtype, quant.scheme), recipe.damping
-    )
+    integers = round_rows(rows, covariance, scale, zero_point, integer_limits(quant.dtype, quant.scheme), damping)
     return QuantizedTensor(product.weights(integers, weights.shape).astype(quant.dtype), quant)
 
 
@@ -182,6 +192,15 @@ def _of_rows(
         for array in scale_and_zero_point(quant, len(shape))
     ]
     return expanded[0], expanded[1]
+
+
+def _place_bias(product: Product, plan: Plan, parameters: Parameters, constants: dict[str, QuantizedTensor]) -> None:
+    """Store the bias in the steps that the product has now."""
+    bias = plan.biases[str(product.bias)]
+    data = parameters.activations[bias.data]
+    values = plan.graph.graph.initializers[bias.key].const_value
+    if values is not None:
+        constants[bias.key] = quantized_bias(bias, values.numpy(), data, constants[bias.weight].quant)
 
 
 def _correct_bias(
@@ -208,6 +227,7 @@ class _Seen:
 
     def __init__(self, product: Product, terms: int, samples: int, most: int) -> None:
         self._product = product
+        self._terms = terms
         self._count = product.position_count()
         self._positions = min(self._count, most, max(FEWEST_POSITIONS, -(-ROWS_PER_TERM * terms // samples)))
         self._own = _Moments()
@@ -232,6 +252,11 @@ class _Seen:
     def covariance(self) -> Real64:
         """Covariance of the terms, ``(G, K, K)``."""
         return self._own.covariance()
+
+    def damping(self, least: float) -> float:
+        """Damping for covariances of so few positions: with fewer than terms, most of what they say is chance."""
+        rows = (self._cross if self.paired else self._own).count
+        return max(least, SCARCE * self._terms / max(rows, 1))
 
     def corrected(self, rows: Real64, damping: float) -> Real64:
         """Rows that give the real product of the quantized terms, as well as rows can: ``W C(real, q) C(q, q)^-1``."""

@@ -1,0 +1,275 @@
+"""Refinement of weights and biases, against ONNX Runtime and brute force."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from synap_core.graph.build import GraphBuilder
+from synap_core.graph.groups import group
+from synap_core.quantization.calibrate import calibrate
+from synap_core.quantization.data_types import input_layer_id
+from synap_core.quantization.parameters import Parameters, annotate, solve
+from synap_core.quantization.plan import Plan
+from synap_core.quantization.planning import make_plan
+from synap_core.quantization.runner import GraphRunner
+from synap_core.tensors import QuantParams
+from synap_quantization_ptq.algorithm import PostTraining
+from synap_quantization_ptq.options import StandardOptions
+from synap_quantization_ptq.refinement import refine
+from synap_quantization_ptq.refinement.layers import Stream, peak_items
+from synap_quantization_ptq.refinement.products import Product
+from synap_quantization_ptq.refinement.rounding import round_rows
+from synap_quantization_ptq.refinement.steps import fitted_steps
+from synap_quantization_ptq.refinement.sweep import Material, Recipe, channel_means, product_means, products, sweep
+from synap_runtime_onnx.graph_session import GraphSession
+
+FLOAT = ir.DataType.FLOAT
+
+
+class Arrays:
+    """Samples in memory."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = arrays
+
+    @property
+    def count(self) -> int:
+        return len(self.arrays)
+
+    def samples(self, indices: Sequence[int]) -> list[Mapping[str, np.ndarray]]:  # type: ignore[override]
+        return [{"x": self.arrays[index]} for index in indices]
+
+    def describe(self, index: int) -> str:
+        return str(index)
+
+
+def runner_of(arrays: Sequence[np.ndarray]) -> GraphRunner:
+    return GraphRunner(GraphSession, Arrays(arrays), 2)  # type: ignore[arg-type]  # a list is as good as an iterator
+
+
+def node_of(op_type: str, shape: tuple[int, ...], weights: np.ndarray, **attributes: object) -> ir.Model:
+    builder = GraphBuilder("one")
+    x = builder.input("x", FLOAT, shape)
+    weight = builder.constant(weights.astype(np.float32), "w")
+    return builder.finish([builder.emit(op_type, [x, weight], attributes)])  # type: ignore[arg-type]
+
+
+def product_of(model: ir.Model) -> Product:
+    node = model.graph[0]
+    groups = node.attributes.get_int("group", 1) if node.op_type.startswith("Conv") else 1
+    return Product(node=node, data="x", weight="w", bias=None, output="y", groups=groups)
+
+
+CONVOLUTIONS = {
+    "plain": ((1, 4, 7, 6), (5, 4, 3, 3), {}),
+    "grouped": ((1, 4, 7, 6), (6, 2, 3, 3), {"group": 2, "pads": [1, 0, 1, 2]}),
+    "depthwise": ((1, 4, 8, 8), (4, 1, 3, 3), {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "dilated": ((1, 3, 9, 9), (2, 3, 3, 3), {"dilations": [2, 2], "pads": [2, 2, 2, 2]}),
+    "same": ((1, 3, 7, 6), (2, 3, 3, 2), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+    "one-dimensional": ((1, 3, 9), (2, 3, 4), {"pads": [2, 1]}),
+}
+
+
+@pytest.mark.parametrize(("shape", "kernel", "attributes"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_rows_times_terms_is_the_convolution(
+    shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object]
+) -> None:
+    rng = np.random.default_rng(1)
+    x, w = rng.normal(size=shape).astype(np.float32), rng.normal(size=kernel).astype(np.float32)
+    model = node_of("Conv", shape, w, **attributes)
+    product = product_of(model)
+    positions = np.arange(product.position_count())
+    expected = GraphSession(model).run({"x": x})[0]
+    result = product.rows(w) @ product.terms(x, positions)
+    np.testing.assert_allclose(result.reshape(expected.shape), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_rows_times_terms_is_the_matrix_product(transposed: int) -> None:
+    rng = np.random.default_rng(2)
+    x, w = rng.normal(size=(3, 5)).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32)
+    given = np.ascontiguousarray(w.T) if transposed else w
+    product = product_of(node_of("Gemm", (3, 5), given, transB=transposed))
+    result = product.rows(given) @ product.terms(x, np.arange(product.position_count()))
+    np.testing.assert_allclose(result[0].T, x @ w, atol=1e-5)
+
+
+def test_rows_of_a_transposed_convolution_are_its_kernel_positions() -> None:
+    rng = np.random.default_rng(3)
+    x, w = rng.normal(size=(1, 3, 2, 2)).astype(np.float32), rng.normal(size=(3, 2, 2, 2)).astype(np.float32)
+    model = node_of("ConvTranspose", (1, 3, 2, 2), w, strides=[2, 2])
+    product = product_of(model)
+    expected = GraphSession(model).run({"x": x})[0]
+    result = (product.rows(w) @ product.terms(x, np.arange(4)))[0].reshape(2, 2, 2, 2, 2)
+    np.testing.assert_allclose(result.transpose(0, 3, 1, 4, 2).reshape(1, 2, 4, 4), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+def test_weights_are_had_back_from_rows(op_type: str) -> None:
+    shape = {"Conv": (4, 3, 2, 2), "ConvTranspose": (3, 4, 2, 2)}.get(op_type, (3, 4))
+    w = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    x_shape = (1, 3, 5, 5) if op_type.startswith("Conv") else (2, 3)
+    product = product_of(node_of(op_type, x_shape, w))
+    np.testing.assert_array_equal(product.weights(product.rows(w), shape), w)
+
+
+def squared_error(rows: np.ndarray, integers: np.ndarray, scale: float, covariance: np.ndarray) -> float:
+    error = rows - integers * scale
+    return float(np.sum(error @ covariance * error))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_is_near_the_best_of_all_roundings(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    terms = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
+    covariance = (terms.T @ terms / 200)[None]
+    rows, scale = rng.normal(size=(1, 1, 6)), 0.4
+    steps, zeros = np.full((1, 1), scale), np.zeros((1, 1))
+    found = round_rows(rows, covariance, steps, zeros, (-8, 7), 1e-6)
+    low = np.floor(rows[0, 0] / scale) - 1
+    every = [low + np.asarray(moves) for moves in itertools.product(range(4), repeat=6)]
+    best = min(squared_error(rows[0], candidate[None], scale, covariance[0]) for candidate in every)
+    nearest = squared_error(rows[0], np.rint(rows[0] / scale), scale, covariance[0])
+    result = squared_error(rows[0], found[0], scale, covariance[0])
+    assert result <= nearest
+    # Successive rounding is no search over all; on these it is never more than twice the optimum.
+    assert result <= 2 * best
+
+
+def test_rounding_with_uncorrelated_terms_is_to_the_nearest() -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 5, 7))
+    found = round_rows(rows, np.stack([np.eye(7)] * 2), np.full((2, 5), 0.1), np.full((2, 5), 3.0), (-128, 127), 0.01)
+    np.testing.assert_array_equal(found, np.rint(rows / 0.1) + 3)
+
+
+def test_smaller_fixed_point_steps_are_taken_where_little_is_cut_off() -> None:
+    rows = np.random.default_rng(0).normal(size=(1, 4, 64)) * 0.1
+    rows[0, 0, 0] = 1.01
+    quant = QuantParams(dtype="int8", scheme="dynamic_fixed_point", fractional_length=6)
+    assert fitted_steps(quant, rows, np.eye(64)[None]).fractional_length == 7
+    heavy = np.eye(64)
+    heavy[0, 0] = 1e4
+    assert fitted_steps(quant, rows, heavy[None]).fractional_length == 6
+
+
+def network() -> ir.Model:
+    """Two convolutions and a pool; one channel of the first is far larger than the others."""
+    rng = np.random.default_rng(5)
+    builder = GraphBuilder("net")
+    first = rng.normal(size=(8, 3, 3, 3)).astype(np.float32) * 0.2
+    first[0] *= 30
+    x = builder.input("x", FLOAT, (1, 3, 12, 12))
+    y = builder.emit("Conv", [x, builder.constant(first, "w1"), builder.constant(np.ones(8, np.float32), "b1")])
+    y = builder.emit("Relu", [y])
+    second = rng.normal(size=(6, 8, 1, 1)).astype(np.float32)
+    y = builder.emit("Conv", [y, builder.constant(second, "w2"), builder.constant(np.zeros(6, np.float32), "b2")])
+    return builder.finish([builder.emit("GlobalAveragePool", [y])])
+
+
+def planned() -> Plan:
+    model = network()
+    groups = group(model)
+    ids = [item.layer_id for item in groups] + [input_layer_id(value) for value in model.graph.inputs]
+    return make_plan(model, groups, dict.fromkeys(ids, "uint8"), scheme="asymmetric_affine")
+
+
+def images(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(7)
+    return [rng.normal(size=(1, 3, 12, 12)).astype(np.float32).cumsum(axis=3) * 0.3 for _ in range(count)]
+
+
+def started(count: int) -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
+    plan, runner = planned(), runner_of(images(count))
+    seen = calibrate(plan, PostTraining(StandardOptions()), runner)
+    return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner, seen.observers
+
+
+def noise(plan: Plan, parameters: Parameters, arrays: Sequence[np.ndarray]) -> float:
+    real, other = GraphSession(plan.graph), runner_of(arrays).open(annotate(plan, parameters))
+    return sum(float(np.sum(np.square(real.run({"x": a})[0] - other.run({"x": a})[0]))) for a in arrays)
+
+
+def test_stream_gives_what_the_whole_quantized_graph_gives() -> None:
+    plan, parameters, runner, _ = started(3)
+    stream = Stream(plan, parameters, runner, range(3))
+    for item in plan.groups[:-1]:
+        stream.advance(item.nodes)
+    last = plan.groups[-1]
+    name = str(last.nodes[-1].outputs[0].name)
+    found = stream.run(last.nodes, [name], lambda arrays: arrays[0])
+    whole = runner.open(annotate(plan, parameters), integers=True)
+    for result, array in zip(found, images(3), strict=True):
+        quant = parameters.activations["x"]
+        integers = np.clip(np.rint(array / np.float32(quant.scale[0])) + quant.zero_point[0], 0, 255).astype(np.uint8)
+        np.testing.assert_array_equal(result, whole.run({"x": integers})[0])
+
+
+def test_peak_is_the_most_that_layers_need_at_a_time() -> None:
+    assert peak_items(planned()) == 8 * 100 + 6 * 100
+
+
+def test_bias_correction_keeps_the_mean_of_every_product() -> None:
+    plan, parameters, runner, _ = started(6)
+    means = product_means(plan, runner, range(6))
+    material = Material(plan=plan, runner=runner, quantized=range(6), real=(), means=means)
+    corrected = sweep(material, parameters, Recipe(name="b", rounding=False, bias=True))
+    # The last product of the corrected graph, computed from what the quantized graph gives in front of it.
+    product = list(products(plan).values())[-1]
+    stream = Stream(plan, corrected, runner, range(6))
+    for item in plan.groups:
+        if item.layer_id == list(products(plan))[-1]:
+            found = stream.run(item.nodes, [product.output], lambda a: channel_means(a[0], product), exact=True)
+            step = corrected.constants["b2"].quant.scale[0]
+            np.testing.assert_allclose(np.mean(found, axis=0), means[product.output], atol=step)
+        stream.advance(item.nodes)
+
+
+@pytest.mark.parametrize("correction", [0.0, 0.5])
+def test_refined_parameters_are_better_on_other_samples(correction: float) -> None:
+    plan, parameters, runner, _ = started(24)
+    material = Material(
+        plan=plan, runner=runner, quantized=range(24), real=range(24), means=product_means(plan, runner, range(24))
+    )
+    refined = sweep(material, parameters, Recipe(name="r", bias=True, correction=correction))
+    others = [array + 0.1 for array in images(40)[24:]]
+    assert noise(plan, refined, others) < noise(plan, parameters, others) / 2
+
+
+def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:
+    plan, parameters, runner, observers = started(4)
+    result = refine(plan, parameters, observers, runner, StandardOptions())  # type: ignore[arg-type]
+    assert result.constants is parameters.constants
+    assert "refinement takes 10 samples, there are 4" in result.notes[-1]
+
+
+def test_what_is_kept_is_best_on_samples_held_back_and_is_told() -> None:
+    plan, parameters, runner, observers = started(20)
+    result = refine(plan, parameters, observers, runner, StandardOptions())  # type: ignore[arg-type]
+    held = [array for index, array in enumerate(images(20)) if index % 5 == 4]
+    assert noise(plan, result, held) <= noise(plan, parameters, held)
+    assert "dB at the outputs on 4 samples held back" in result.notes[-1]
+
+
+def test_options_can_ask_for_one_refinement_without_any_comparison() -> None:
+    plan, parameters, runner, observers = started(6)
+    options = StandardOptions(rounding="nearest", bias_correction=True)
+    result = refine(plan, parameters, observers, runner, options)  # type: ignore[arg-type]
+    assert result.notes == parameters.notes
+    np.testing.assert_array_equal(result.constants["w1"].integers, parameters.constants["w1"].integers)
+    assert not np.array_equal(result.constants["b2"].integers, parameters.constants["b2"].integers)
+
+
+def test_refinement_is_the_same_however_many_threads_there_are() -> None:
+    plan, parameters, _, observers = started(12)
+    results = []
+    for jobs in (1, 3):
+        runner = GraphRunner(GraphSession, Arrays(images(12)), jobs)  # type: ignore[arg-type]
+        results.append(refine(plan, replace(parameters), observers, runner, StandardOptions()))  # type: ignore[arg-type]
+    for key, tensor in results[0].constants.items():
+        np.testing.assert_array_equal(tensor.integers, results[1].constants[key].integers)
