@@ -400,5 +400,5 @@ def test_completion_completes_commands_and_options() -> None:
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return {line.partition(",")[2] for line in result.stdout.splitlines()}
 
-    assert complete("synap co") == {"completion", "convert"}
+    assert complete("synap co") == {"compare", "completion", "convert"}
     assert "--target" in complete("synap convert --ta")

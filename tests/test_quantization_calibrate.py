@@ -152,7 +152,9 @@ def test_only_slots_that_need_a_range_are_observed(host: PluginHost) -> None:
     made = toy()
     found = run(host, made.plan, Samples(samples(2)))
     assert set(found.observers) == {"x", made.names["exp"], "weight"}
-    assert set(found.extents) == {"x", made.names["exp"], made.names["neg"]}
+    half = made.plan.slots[next(key for key, slot in made.plan.slots.items() if slot.spec.dtype == "float16")]
+    # Of what is kept in float16 it must be known whether it fits.
+    assert set(found.extents) == {"x", made.names["exp"], made.names["neg"], *half.observed}
 
 
 def test_constants_are_shown_whole_once(host: PluginHost) -> None:
@@ -243,3 +245,19 @@ def test_one_session_is_opened(host: PluginHost) -> None:
 
     calibrate(toy().plan, Recording(), GraphRunner(open_graph, Samples(samples(30)), 2))  # type: ignore[arg-type]
     assert len(opened) == 1
+
+
+def test_numbers_too_large_for_float16_are_warned_of() -> None:
+    from synap_core.graph.groups import group
+    from synap_core.quantization.calibrate import overflow_warnings
+    from synap_core.quantization.planning import make_plan
+
+    builder = GraphBuilder("net")
+    x = builder.input("x", ir.DataType.FLOAT, (1, 4))
+    model = builder.finish([builder.emit("Mul", [x, builder.constant(1e-6)])])
+    groups = group(model)
+    types = {"Input_x": "float16", groups[0].layer_id: "uint8"}
+    plan = make_plan(model, groups, types, scheme="asymmetric_affine")
+    assert overflow_warnings(plan, {"x": (-60_000.0, 60_000.0)}) == []
+    (line,) = overflow_warnings(plan, {"x": (-1e6, 2.0)})
+    assert line.startswith("layer '@Input_x' is kept in float16, whose largest number is 65504, but reaches 1e+06")

@@ -322,6 +322,9 @@ def test_reading_stays_a_bounded_number_of_items_ahead_and_ends_with_its_reader(
     assert [next(results) for _ in range(10)] == [i * i for i in range(10)]
     results.close()  # type: ignore[attr-defined]  # a generator
     assert len(started) <= 10 + 4 + 1
+    deadline = time.monotonic() + 60
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert threading.active_count() == threads
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from synap_core.graph.build import GraphBuilder
-from synap_core.quantization.metrics import Candidate, Comparer, Errors, figures_as_text, format_db, in_order
+from synap_core.quantization.dataset import in_order
+from synap_core.quantization.metrics import Candidate, Comparer, Errors, figures_as_text, format_db
 from tests.support.comparison import ListRunner
 
 FLOAT = ir.DataType.FLOAT
@@ -100,7 +101,7 @@ def test_results_come_in_order_and_few_items_are_taken_ahead(jobs: int) -> None:
         first_may_end.set()
         return item * item
 
-    results = in_order(work, items(), jobs)  # type: ignore[arg-type]  # a generator of numbers
+    results = in_order(work, items(), threads=jobs, ahead=jobs - 1)  # type: ignore[arg-type]  # a generator of numbers
     assert [next(results), next(results)] == [0, 1]
     assert taken <= jobs + 2
     assert list(results) == [n * n for n in range(2, 20)]
@@ -108,7 +109,7 @@ def test_results_come_in_order_and_few_items_are_taken_ahead(jobs: int) -> None:
 
 def test_errors_of_a_worker_are_raised() -> None:
     with pytest.raises(ZeroDivisionError, match="division"):
-        list(in_order(lambda n: 1 // n, [1, 0], 2))
+        list(in_order(lambda n: 1 // n, [1, 0], threads=2, ahead=1))
 
 
 def scaled(factor: float) -> ir.Model:

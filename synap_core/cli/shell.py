@@ -41,6 +41,10 @@ def _written_out(argument: str, known: list[str]) -> str:
     if not name.startswith("--") or name in known:
         return argument
     matches = [option for option in known if option.startswith(name)]
+    shortest = min(matches, key=len, default="")
+    if matches and all(option.startswith(shortest) for option in matches):
+        # What is one option and the beginning of another stays an abbreviation of the first.
+        matches = [shortest]
     return f"{matches[0]}{equals}{value}" if len(matches) == 1 else argument
 
 

@@ -25,6 +25,8 @@ SHARD_SIZE = 8
 FLOAT16 = "float16"
 """Type that needs no range."""
 
+HALF_LARGEST = 65_504.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -151,9 +153,11 @@ def calibrate(plan: Plan, algorithm: Algorithm, runner: GraphRunner, executor: E
         for key, slot in plan.slots.items()
         if slot.spec.dtype != FLOAT16 and slot.fixed is None and slot.observed
     )
-    if not targets:
+    # Of what is kept in float16 nothing but the largest number matters.
+    halves = [name for slot in plan.slots.values() if slot.spec.dtype == FLOAT16 for name in slot.observed]
+    outputs = tuple(dict.fromkeys([*(name for target in targets for name in target.values), *halves]))
+    if not outputs:
         return Calibration(observers=constants, extents={})
-    outputs = tuple(dict.fromkeys(name for target in targets for name in target.values))
     work = Work(plan=plan, algorithm=algorithm, runner=runner, targets=targets, outputs=outputs)
     try:
         merged = _merged((executor or LocalShards()).observe(work))
@@ -186,20 +190,44 @@ def observe_shard(
     observers = {target.key: algorithm.observer(ACTIVATION, target.spec) for target in targets}
     extents: dict[str, tuple[float, float]] = {}
     for number, feeds in samples:
-        values = dict(zip(outputs, session.run(feeds), strict=True))
-        for name, array in values.items():
-            low, high = _extent(array)
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise NotFiniteError(name, number)
-            _widen(extents, name, low, high)
-        for target in targets:
-            arrays = [values[name] for name in target.values]
-            # What shares its parameters is one tensor to the observer: it counts samples by its updates.
-            items = arrays[0] if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
-            observers[target.key].update(items.astype(np.float32, copy=False))
-        # The next run must not find these in memory: they are much of what it takes itself.
-        del values, arrays, array, items
+        # The values go before the next run, which needs as much memory for its own.
+        _see(dict(zip(outputs, session.run(feeds), strict=True)), number, targets, observers, extents)
     return Observed(observers=observers, extents=extents)
+
+
+def _see(
+    values: Mapping[str, np.ndarray],
+    number: int,
+    targets: Sequence[Target],
+    observers: Mapping[str, Observer],
+    extents: dict[str, tuple[float, float]],
+) -> None:
+    """Show the values of one sample to the observers."""
+    for name, array in values.items():
+        low, high = _extent(array)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise NotFiniteError(name, number)
+        _widen(extents, name, low, high)
+    for target in targets:
+        arrays = [values[name] for name in target.values]
+        # What shares its parameters is one tensor to the observer: it counts samples by its updates.
+        items = arrays[0] if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
+        observers[target.key].update(items.astype(np.float32, copy=False))
+
+
+def overflow_warnings(plan: Plan, extents: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A line for each layer that is kept in float16 although its numbers are too large for it."""
+    lines = []
+    for slot in plan.slots.values():
+        reached = max(
+            (max(-extents[name][0], extents[name][1]) for name in slot.observed if name in extents), default=0
+        )
+        if slot.spec.dtype == FLOAT16 and reached > HALF_LARGEST:
+            lines.append(
+                f"layer '@{slot.layer_id}' is kept in float16, whose largest number is {HALF_LARGEST:g}, but reaches "
+                f"{reached:g} and becomes infinite; give it another data_type, or use 'mode: full'"
+            )
+    return lines
 
 
 def layer_of(plan: Plan, value: str) -> str:

@@ -166,7 +166,7 @@ def in_order(
         ahead: Results that may be under way or wait, besides the one that is asked for.
 
     Yields:
-        The results. An error ends the work; so does closing the iterator, once the calls under way have returned.
+        The results. An error ends the work; so does closing the iterator, but for the calls under way.
     """
     rest = iter(items)
     pending: collections.deque[Future[Result]] = collections.deque()
@@ -179,7 +179,8 @@ def in_order(
             yield result
             del result
     finally:
-        pool.shutdown(cancel_futures=True)
+        # The garbage collector may close this where threads begin or end; waiting for them there would never end.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check_counts(inputs: int, globs: Sequence[str], meta: Metafile) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from synap_core.quantization.dataset import in_order
 from synap_core.quantization.interface import Runner, Session
 
 BLOCK = 32_768
@@ -191,7 +189,9 @@ class Comparer:
             ]
 
         totals = [{name: Errors() for name in candidate.names} for candidate in candidates]
-        for found in in_order(run, self.runner.samples(self.indices), self.runner.jobs):
+        for found in in_order(
+            run, self.runner.samples(self.indices), threads=self.runner.jobs, ahead=self.runner.jobs - 1
+        ):
             for total, errors in zip(totals, found, strict=True):
                 for name, error in zip(total, errors, strict=True):
                     total[name].add(error)
@@ -203,17 +203,3 @@ class Comparer:
             self._opened = None
             self._opened = names, self.runner.open(self._reference, names)
         return self._opened[1]
-
-
-def in_order(function: Callable[[T], U], items: Iterable[T], jobs: int) -> Iterator[U]:
-    """Apply a function in several threads; results come in the order of the items, and few of them wait."""
-    if jobs <= 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(jobs) as pool:
-        source = iter(items)
-        waiting: deque[Future[U]] = deque(pool.submit(function, item) for item in itertools.islice(source, jobs))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
-            yield result

@@ -17,7 +17,7 @@ from synap_core.errors import InputError
 from synap_core.graph.groups import group
 from synap_core.host import PluginHost
 from synap_core.payloads import QuantizationAlgorithm
-from synap_core.quantization.calibrate import calibrate
+from synap_core.quantization.calibrate import calibrate, overflow_warnings
 from synap_core.quantization.data_types import require_float, resolve_types
 from synap_core.quantization.dataset import Dataset, open_dataset
 from synap_core.quantization.interface import Algorithm, Range, Runner
@@ -153,7 +153,8 @@ class Quantizer:
                 parameters = solve(plan, ranges)
             with _timed("refining"):
                 parameters = self._loaded.refine(plan, parameters, seen.observers, self._runner)
-        return parameters, tuple(mixed_range_warnings(plan, seen.extents, parameters, self._opened.source))
+        mixed = mixed_range_warnings(plan, seen.extents, parameters, self._opened.source)
+        return parameters, (*mixed, *overflow_warnings(plan, seen.extents))
 
     def _others(self, samples: Sequence[str]) -> Dataset:
         """Data set of other samples, read as those of the metafile."""

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from synap_core.api import InputError, ModelExecutionError
-from synap_runtime_onnx.session import MAX_MESSAGE, RUNTIME_ERRORS, Native
+from synap_runtime_onnx.session import RUNTIME_ERRORS, Native, first_line, new_options, open_session
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Largest model that can be handed over in memory: the limit of the file format."""
@@ -43,14 +42,9 @@ class GraphSession:
         self._name = str(model.graph.name or "graph")
         data = _serialized(model)
         try:
-            self._session: Native = onnxruntime.InferenceSession(
-                data,
-                _options(),
-                providers=["CPUExecutionProvider"],
-                enable_fallback=0,  # it would print and try the same again
-            )
+            self._session = open_session(data, _options())
         except RUNTIME_ERRORS as error:
-            msg = f"ONNX Runtime refused the graph: {_first_line(error)}"
+            msg = f"ONNX Runtime refused the graph: {first_line(error)}"
             raise ModelExecutionError(msg, where=self._name) from error
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -68,7 +62,7 @@ class GraphSession:
         try:
             return [np.asarray(array) for array in self._session.run(None, dict(feeds))]
         except RUNTIME_ERRORS as error:
-            msg = f"ONNX Runtime could not run the graph: {_first_line(error)}"
+            msg = f"ONNX Runtime could not run the graph: {first_line(error)}"
             raise ModelExecutionError(msg, where=self._name) from error
 
 
@@ -85,7 +79,7 @@ def _serialized(model: ir.Model) -> bytes:
 
 
 def _options() -> Native:
-    made = onnxruntime.SessionOptions()
+    made = new_options()
     made.intra_op_num_threads = 1
     made.inter_op_num_threads = 1
     # One plan of all buffers for each thread takes more memory than it saves time, with so many outputs.
@@ -94,9 +88,3 @@ def _options() -> Native:
     for key, value in SETTINGS.items():
         made.add_session_config_entry(key, value)
     return made
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    line = line.rpartition("[ONNXRuntimeError] : ")[2]
-    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}…"
