@@ -194,6 +194,15 @@ def test_one_session_serves_several_threads(runner: GraphRunner, rng: np.random.
         np.testing.assert_array_equal(found[i], expected)
 
 
+def test_small_outputs_do_not_hold_on_to_the_memory_of_the_session(runner: GraphRunner) -> None:
+    session = runner.open(chain(np.ones((3, 5), F32))[0])
+    (output,) = session.run({"x": np.ones((2, 3), F32)})
+    assert output.base is None
+    assert output.flags.owndata
+    del session
+    np.testing.assert_array_equal(output, np.full((2, 5), 4, F32))
+
+
 def test_wrong_input_is_one_line(runner: GraphRunner) -> None:
     session = runner.open(chain(np.ones((3, 5), F32))[0])
     with pytest.raises(ModelExecutionError, match="chain: ONNX Runtime could not run the graph: ") as caught:

@@ -44,13 +44,14 @@ SCHEMES = {
 """Data type and scheme by the first word of a variant's name."""
 
 UNREFINED: dict[str, object] = {"rounding": "nearest", "bias_correction": False}
+REFINED: dict[str, object] = {"rounding": "auto", "bias_correction": "auto"}
 
 ALGORITHMS: dict[str, tuple[str, dict[str, object]]] = {
     "fast": ("standard", UNREFINED),
     "standard": ("standard", {}),
     "auto": ("auto", {}),
     "kl": ("kl_divergence", {}),
-    "kl-fast": ("kl_divergence", UNREFINED),
+    "kl-refined": ("kl_divergence", REFINED),
     "average": ("moving_average", {}),
 }
 """Algorithm and options by the second word; ``fast`` is plain min-max, without refinements."""

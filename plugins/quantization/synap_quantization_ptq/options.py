@@ -33,6 +33,15 @@ COMPARED = (
     "held back."
 )
 
+BIAS_CORRECTION = (
+    "Shift biases so that the mean of each channel is kept; auto keeps it if samples that were held back are better "
+    "with it."
+)
+ROUNDING = (
+    "nearest rounds each weight by itself, adaptive such that the errors of a layer cancel on the samples; auto keeps "
+    "the better one on samples that were held back."
+)
+
 
 class Section(BaseModel):
     """A mapping with known keys, which cannot be changed once it is made."""
@@ -82,16 +91,8 @@ class Options(Section):
         description="Even out the channels of successive convolutions, where the function between them allows it. "
         "Helps with one scale per tensor and without rounding: adaptive.",
     )
-    bias_correction: bool | Literal["auto"] = Field(
-        default="auto",
-        description="Shift biases so that the mean of each channel is kept; auto keeps it if samples that were held "
-        "back are better with it.",
-    )
-    rounding: Literal["nearest", "adaptive", "auto"] = Field(
-        default="auto",
-        description="nearest rounds each weight by itself, adaptive such that the errors of a layer cancel on the "
-        "samples; auto keeps the better one on samples that were held back.",
-    )
+    bias_correction: bool | Literal["auto"] = Field(default="auto", description=BIAS_CORRECTION)
+    rounding: Literal["nearest", "adaptive", "auto"] = Field(default="auto", description=ROUNDING)
     trim: bool = Field(
         default=True, description="Leave out of a range what saturates in all layers that read the tensor."
     )
@@ -108,8 +109,13 @@ class Options(Section):
 
     @property
     def searches(self) -> bool:
-        """Whether the range of each tensor is searched for, too."""
+        """Whether ranges are searched for tensor by tensor, and what else takes long."""
         return False
+
+    @property
+    def searched_ranges(self) -> tuple[Ranges, ...]:
+        """Ways to find ranges that are compared tensor by tensor."""
+        return ()
 
     def activation(self, spec: QuantSpec) -> Choice:
         """How the range of a computed tensor is found."""
@@ -142,8 +148,10 @@ class StandardOptions(Options):
 
 
 class DivergenceOptions(Options):
-    """Options of the algorithm ``kl_divergence``."""
+    """Options of the algorithm ``kl_divergence``: nothing is refined by default, which takes longer than the ranges."""
 
+    bias_correction: bool | Literal["auto"] = Field(default=False, description=BIAS_CORRECTION)
+    rounding: Literal["nearest", "adaptive", "auto"] = Field(default="nearest", description=ROUNDING)
     observer: DivergenceObserver = DivergenceObserver()
 
     def activation(self, spec: QuantSpec) -> Choice:  # noqa: ARG002 - the same for all
@@ -178,12 +186,23 @@ class SearchingOptions(Options):
     @property
     def compared_ranges(self) -> tuple[Ranges, ...]:
         """Ways to find ranges that are compared on samples held back, besides the default."""
-        return (("mse", None), ("kl", None), ("percentile", None), ("percentile", 99.999), ("percentile", 99.9))
+        return (("mse", None), ("percentile", None), ("percentile", 99.999))
 
     @property
     def searches(self) -> bool:
-        """Whether the range of each tensor is searched for, too."""
+        """Whether ranges are searched for tensor by tensor, and what else takes long."""
         return True
+
+    @property
+    def searched_ranges(self) -> tuple[Ranges, ...]:
+        """Ways to find ranges that are compared tensor by tensor."""
+        return (
+            ("min_max", None),
+            ("mse", None),
+            ("percentile", None),
+            ("percentile", 99.9),
+            ("percentile", 99.5),
+        )
 
 
 OPTIONS: dict[str, type[Options]] = {

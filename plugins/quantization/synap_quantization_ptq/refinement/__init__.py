@@ -7,7 +7,7 @@ is clearly better.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from synap_core.api import Observer, Parameters, Plan, Runner
 from synap_quantization_ptq.refinement.judge import Judge
 from synap_quantization_ptq.refinement.layers import peak_items
 from synap_quantization_ptq.refinement.ranges import search, with_ranges
-from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, sweep
+from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, shares_steps, sweep
 
 if TYPE_CHECKING:
     from synap_quantization_ptq.options import Options
@@ -30,8 +30,8 @@ HELD_BACK = 5
 
 MOST_HELD_BACK = 20
 
-SEARCH_SHARE = 3
-"""One of so many of these samples judges the ranges of single slots."""
+QUICK_SAMPLES, SEARCH_SAMPLES = 3, 8
+"""Samples that tell which slots do most damage, and that their ranges are compared on."""
 
 MOST_FITTED = 40
 """Samples that a refinement is made with; more of them gained nothing."""
@@ -40,7 +40,7 @@ CLEAR_GAIN_DB = 0.3
 """Gain on the samples that were held back which a refinement must have over what is simpler."""
 
 QUANTIZED_BYTES = 112 << 20
-REAL_BYTES = 64 << 20
+REAL_BYTES = 32 << 20
 """Memory for the values of samples that go through the quantized graph, and the graph of real numbers."""
 
 FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
@@ -48,17 +48,21 @@ FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
 
 RECIPES = (
     Recipe(name="rounding and bias correction", bias=True),
+    Recipe(name="smaller steps, rounding and bias correction", bias=True, steps=True),
     Recipe(name="half-corrected rounding and bias correction", bias=True, correction=0.5, damping=0.05),
     Recipe(name="rounding", is_fallback=True),
 )
 """The last one is for graphs whose clipped ranges move the means, so that correcting biases does harm."""
+
+RANGES_MATTER_DB = 6.0
+"""Ranges are searched for tensor by tensor where rounding computed tensors alone makes a quarter of the noise."""
 
 
 def refine(
     plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], runner: Runner, options: Options
 ) -> Parameters:
     """Refine weights and biases as the options allow, and keep what is best on the samples that were held back."""
-    recipes = list(_allowed(options))
+    recipes = [recipe for recipe in _allowed(options) if not recipe.steps or shares_steps(plan, parameters)]
     if not products(plan) or not recipes:
         return parameters
     forced = options.rounding != "auto" and options.bias_correction != "auto"
@@ -71,22 +75,19 @@ def refine(
     if forced:
         return sweep(_material(plan, runner, _spread(fitted, MOST_FITTED)), parameters, recipes[0])
     judge = Judge(plan, runner, held)
-    few = _spread(fitted, MOST_FITTED)
-    start = _best_ranges(plan, parameters, observers, judge, options)
-    if options.searches:
-        quick = Judge(plan, runner, few[::SEARCH_SHARE])
-        found_ranges = search(plan, start.parameters, observers, options.compared_ranges, quick.sqnr_db)
-        start = _better(start, _judged(judge, f"{start.name}, then slot by slot", found_ranges))
-    material = _material(plan, runner, few)
-    best, found = start, [start]
-    for recipe in recipes:
-        if recipe.is_fallback and best is not start:
-            continue
-        tried = _judged(judge, recipe.name, sweep(material, start.parameters, recipe))
-        found.append(tried)
-        best = _better(best, tried)
-    if best is start:
-        best = replace(best, name="none")
+    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
+    start = _best_ranges(plan, parameters, observers, sqnr_db, options)
+    material = _material(plan, runner, _spread(fitted, MOST_FITTED))
+    best, found = _best_recipe(material, judge, start, recipes)
+    if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
+        few = _spread(fitted, SEARCH_SAMPLES)
+        quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES)), Judge(plan, runner, few)
+        other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
+        # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
+        searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
+        tried, more = _best_recipe(material, judge, searched, recipes)
+        if _better(best, tried) is tried:
+            best, start, found = tried, searched, more
     figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
     note = (
         f"ranges: {start.name}; refinement: {best.name}; {best.sqnr_db:.1f} dB at the outputs on {len(held)} samples "
@@ -96,16 +97,34 @@ def refine(
 
 
 def _best_ranges(
-    plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], judge: Judge, options: Options
+    plan: Plan,
+    parameters: Parameters,
+    observers: Mapping[str, Observer],
+    sqnr_db: Callable[[Parameters], float],
+    options: Options,
 ) -> _Judged:
-    """The way to find ranges that is clearly better than the one before it, with constants rounded to the nearest."""
-    best = _judged(judge, "as observed", parameters)
+    """The way to find ranges that is clearly better than the one before it."""
+    best = _judged(sqnr_db, "as observed", parameters)
     for kind, percentile in options.compared_ranges:
         name = kind if percentile is None else f"{kind} {percentile:g}"
         tried = with_ranges(plan, parameters, observers, (kind, percentile))
         if tried.activations != parameters.activations:
-            best = _better(best, _judged(judge, name, tried))
+            best = _better(best, _judged(sqnr_db, name, tried))
     return best
+
+
+def _best_recipe(
+    material: Material, judge: Judge, start: _Judged, recipes: Sequence[Recipe]
+) -> tuple[_Judged, list[_Judged]]:
+    """The refinement that is clearly better than none and than the one before it, and all that were tried."""
+    plain = best = _judged(judge.sqnr_db, "none", start.parameters)
+    found = [plain]
+    for recipe in recipes:
+        if recipe.is_fallback and best is not plain:
+            continue
+        found.append(_judged(judge.sqnr_db, recipe.name, sweep(material, start.parameters, recipe)))
+        best = _better(best, found[-1])
+    return best, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +141,8 @@ def _better(best: _Judged, tried: _Judged) -> _Judged:
     return tried if tried.sqnr_db > best.sqnr_db + CLEAR_GAIN_DB else best
 
 
-def _judged(judge: Judge, name: str, parameters: Parameters) -> _Judged:
-    judged = _Judged(name, judge.sqnr_db(parameters), parameters)
+def _judged(sqnr_db: Callable[[Parameters], float], name: str, parameters: Parameters) -> _Judged:
+    judged = _Judged(name, sqnr_db(parameters), parameters)
     log.info("%s: %.1f dB on samples held back", name, judged.sqnr_db)
     return judged
 
@@ -135,7 +154,7 @@ def _allowed(options: Options) -> Iterator[Recipe]:
             yield Recipe(name="bias correction", rounding=False, bias=True)
         return
     for recipe in RECIPES:
-        if options.bias_correction in ("auto", recipe.bias):
+        if options.bias_correction in ("auto", recipe.bias) and (options.searches or not recipe.steps):
             yield recipe
 
 

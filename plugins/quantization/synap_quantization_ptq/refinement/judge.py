@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx_ir as ir
 
-from synap_core.api import Parameters, Plan, Runner, annotate
+from synap_core.api import Parameters, Plan, QuantParams, Runner, annotate, set_quant
 
 EXACT_DB = 200.0
 """Ratio that stands for no difference at all, and the highest that is told from it."""
@@ -30,14 +30,36 @@ class Judge:
         self._real = self._outputs(plan.graph)
 
     def sqnr_db(self, parameters: Parameters) -> float:
-        """Mean over the outputs of their signal to quantization noise ratio in dB; higher is better."""
-        found = self._outputs(annotate(self._plan, parameters))
-        ratios = []
-        for output in range(len(self._real[0])):
-            pairs = [(a[output], b[output]) for a, b in zip(self._real, found, strict=True)]
-            if pairs[0][0].dtype == np.float32:
-                ratios.append(_ratio_db(pairs))
+        """Mean over the outputs of their ratio of signal to quantization noise, as norms, in dB; higher is better."""
+        return self._mean_db(annotate(self._plan, parameters))
+
+    def ranges_db(self, parameters: Parameters) -> float:
+        """The same with constants as they are, and only computed tensors rounded: for what comes before refinement."""
+        return self._mean_db(self._rounded(parameters.activations))
+
+    def damage(self, slot: str, quant: QuantParams) -> float:
+        """Mean over the outputs of the power of noise to signal when one slot is rounded and nothing else."""
+        ratios = self._ratios_db(self._rounded({slot: quant}))
+        return float(np.mean([10 ** (-ratio / 10) for ratio in ratios])) if ratios else 0.0
+
+    def _rounded(self, activations: Mapping[str, QuantParams]) -> ir.Model:
+        """The graph of real numbers, with some slots rounded."""
+        model = self._plan.graph.clone()
+        for value in (*model.graph.inputs, *(value for node in model.graph for value in node.outputs)):
+            slot = self._plan.slot_of.get(str(value.name))
+            if slot is not None and slot in activations:
+                set_quant(value, activations[slot])
+        return model
+
+    def _mean_db(self, graph: ir.Model) -> float:
+        ratios = self._ratios_db(graph)
         return float(np.mean(ratios)) if ratios else EXACT_DB
+
+    def _ratios_db(self, graph: ir.Model) -> list[float]:
+        """Ratio of each output of real numbers."""
+        found = self._outputs(graph)
+        pairs = ([(a[i], b[i]) for a, b in zip(self._real, found, strict=True)] for i in range(len(self._real[0])))
+        return [_ratio_db(pair) for pair in pairs if pair[0][0].dtype == np.float32]
 
     def _outputs(self, graph: ir.Model) -> list[Sequence[np.ndarray]]:
         session = self._runner.open(graph)
@@ -50,8 +72,13 @@ class Judge:
 
 
 def _ratio_db(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    signal = sum(float(np.sum(np.square(real, dtype=np.float64))) for real, _ in pairs)
-    noise = sum(float(np.sum(np.square(real - other, dtype=np.float64))) for real, other in pairs)
-    if noise <= signal * 10 ** (-EXACT_DB / 10):
+    """Ratio of the mean norms over the samples: with squares of them, a single odd sample may decide everything."""
+    signal = sum(_norm(real) for real, _ in pairs)
+    noise = sum(_norm(real - other) for real, other in pairs)
+    if noise <= signal * 10 ** (-EXACT_DB / 20):
         return EXACT_DB
-    return float(10 * np.log10(max(signal, np.finfo(np.float64).tiny) / noise))
+    return float(20 * np.log10(max(signal, np.finfo(np.float64).tiny) / noise))
+
+
+def _norm(array: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(np.square(array, dtype=np.float64))))

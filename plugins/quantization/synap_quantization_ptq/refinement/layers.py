@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import mmap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,6 +21,14 @@ HALF = "float16"
 
 HALF_LARGEST = 60_000.0
 """Real numbers are kept in float16 while they are smaller; its largest is 65,504."""
+
+
+LATE_ITEMS = 1 << 18
+LATE_GROWTH = 2
+"""A layer is run again for its reader if it gives so many items, and so many for each of its operands."""
+
+AHEAD = 4
+"""Samples for each thread whose results may wait."""
 
 
 def layer_model(
@@ -79,7 +89,8 @@ def layer_model(
 class Stream:
     """Values of several samples, kept while layers that are still to come read them.
 
-    Quantized values are kept as integers, real ones in float16 where they fit.
+    Quantized values are kept as integers, real ones in float16 where they fit. Where a layer makes much of little for a
+    single reader, its operands are kept instead, and it is run again for that reader.
 
     Args:
         plan: The plan.
@@ -93,21 +104,27 @@ class Stream:
         self._parameters = parameters
         self._runner = runner
         self._count = len(indices)
-        self._readers = _reader_counts(plan)
-        self._kept: dict[str, list[np.ndarray]] = {}
-        names = [name for value in plan.graph.graph.inputs if self._readers.get(name := str(value.name))]
+        self._readers = _Readers(plan)
+        self._kept: dict[str, _Arrays] = {}
+        names = [name for value in plan.graph.graph.inputs if self._readers.wait_for(name := str(value.name))]
         for feed in runner.samples(indices):
-            for name in names:
-                self._kept.setdefault(name, []).append(self._packed(feed[name], self._parameter(name)))
-
-    def kept(self, name: str) -> Sequence[np.ndarray]:
-        """A value as it is kept, for each sample in turn."""
-        return self._kept[name]
+            self._keep({name: self._packed(feed[name], self._parameter(name)) for name in names})
 
     def quant(self, name: str) -> QuantParams | None:
-        """Parameters of the integers that are kept of a value; None when they are real numbers."""
+        """Parameters of the integers that a value is kept as; None when it is kept as real numbers."""
         quant = self._parameter(name)
         return None if quant is not None and quant.dtype == HALF else quant
+
+    def values(self, name: str, use: Callable[[int, np.ndarray], T]) -> Iterator[T]:
+        """What comes of a value that layers still to come read, as it is kept, for each sample in turn.
+
+        Args:
+            name: Name of the value.
+            use: Is given the position of each sample and the value, perhaps by several threads.
+        """
+        if name in self._readers.late:
+            return self._results(self._readers.late[name], [name], lambda i, arrays: use(i, arrays[0]), exact=False)
+        return itertools.starmap(use, enumerate(self._kept[name].all))
 
     def run(
         self,
@@ -117,81 +134,180 @@ class Stream:
         *,
         exact: bool = False,
     ) -> list[T]:
-        """Run nodes on every sample.
+        """Run a layer on every sample.
 
         Args:
-            nodes: Nodes whose operands are kept or constant.
+            nodes: Nodes whose operands are constant or come from layers in front of them.
             outputs: Names of the values to give.
-            use: Is given them for each sample, by several threads.
+            use: Is given them for each sample, by several threads. The arrays hold on to all memory of the run, so
+                it should not keep them.
             exact: Outputs are real numbers, not rounded to steps.
 
         Returns:
             What ``use`` gave, in the order of the samples.
         """
+        return list(self._results(nodes, outputs, lambda _, arrays: use(arrays), exact=exact))
+
+    def advance(self, nodes: Sequence[ir.Node]) -> None:
+        """Run a layer, keep what it gives, and drop what nothing reads any more."""
+        names = self._readers.to_keep(nodes)
+        if names:
+            for arrays in self._results(nodes, names, lambda _, arrays: list(map(self._packed, arrays)), exact=False):
+                self._keep(dict(zip(names, arrays, strict=True)))
+        for name in self._readers.passed(nodes):
+            del self._kept[name]
+
+    def _results(
+        self,
+        nodes: Sequence[ir.Node],
+        outputs: Sequence[str],
+        use: Callable[[int, Sequence[np.ndarray]], T],
+        *,
+        exact: bool,
+    ) -> Iterator[T]:
+        nodes = [*self._readers.made_late(nodes), *nodes]
         model = layer_model(self._plan, nodes, self._parameters, outputs, exact=exact)
         names = [str(value.name) for value in model.graph.inputs]
         session = self._runner.open(model, integers=True)
 
         def step(sample: int) -> T:
-            return use(session.run({name: self._fed(name, sample) for name in names}))
+            return use(sample, session.run({name: self._fed(name, sample) for name in names}))
 
-        with ThreadPoolExecutor(self._runner.jobs) as pool:
-            return list(pool.map(step, range(self._count)))
-
-    def advance(self, nodes: Sequence[ir.Node]) -> None:
-        """Run a layer, keep what it gives, and drop what nothing reads any more."""
-        names = [str(value.name) for node in nodes for value in node.outputs if self._readers.get(str(value.name))]
-        if names:
-            results = self.run(nodes, names, lambda arrays: [self._packed(a, None) for a in arrays])
-            self._kept |= {name: [result[i] for result in results] for i, name in enumerate(names)}
-        for name in _reads(nodes):
-            self._readers[name] -= 1
-            if not self._readers[name]:
-                del self._kept[name]
+        some = AHEAD * self._runner.jobs
+        pool = ThreadPoolExecutor(self._runner.jobs)
+        try:
+            # No more at a time, for results wait for their use.
+            for start in range(0, self._count, some):
+                yield from pool.map(step, range(start, min(start + some, self._count)))
+        finally:
+            # All is done, or nobody wants it: the garbage collector must not wait for threads.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _parameter(self, name: str) -> QuantParams | None:
         slot = self._plan.slot_of.get(name)
         return None if slot is None or self._parameters is None else self._parameters.activations[slot]
 
     def _fed(self, name: str, sample: int) -> np.ndarray:
-        array = self._kept[name][sample]
+        array = self._kept[name].all[sample]
         return array.astype(np.float32) if array.dtype == np.float16 and self._parameter(name) is None else array
 
-    def _packed(self, array: np.ndarray, quant: QuantParams | None) -> np.ndarray:
+    def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep values of the next sample."""
+        for name, array in arrays.items():
+            self._kept.setdefault(name, _Arrays(self._count)).append(array)
+
+    def _packed(self, array: np.ndarray, quant: QuantParams | None = None) -> np.ndarray:
+        """An array as it is kept, quantized if there are parameters."""
         if quant is not None:
             return array.astype(np.float16) if quant.dtype == HALF else quantize(array, quant)
-        small = array.dtype == np.float32 and self._parameters is None and np.abs(array).max(initial=0) < HALF_LARGEST
-        return array.astype(np.float16) if small else array
+        if array.dtype == np.float32 and self._parameters is None:
+            low, high = array.min(initial=0), array.max(initial=0)
+            if max(-low, high) < HALF_LARGEST:
+                return array.astype(np.float16)
+        return array
+
+
+class _Arrays:
+    """Copies of arrays of one shape, in memory that is given back to the system with them.
+
+    What is freed of the heap may be kept there, between what is still in use.
+
+    Args:
+        count: Number of arrays there will be.
+
+    Attributes:
+        all: The copies.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.all: list[np.ndarray] = []
+        self._memory: np.ndarray | None = None
+
+    def append(self, array: np.ndarray) -> None:
+        """Copy an array, which may be of another type than the first."""
+        if self._memory is None:
+            size = max(1, self._count * array.nbytes)
+            memory = np.frombuffer(mmap.mmap(-1, size), array.dtype, count=self._count * array.size)
+            self._memory = memory.reshape(self._count, *array.shape)
+        if array.dtype == self._memory.dtype:
+            self._memory[len(self.all)] = array
+            array = self._memory[len(self.all)]
+        else:
+            array = array.copy()
+        self.all.append(array)
+
+
+class _Readers:
+    """Which values the layers that are still to come read, and which of them are computed again for their reader.
+
+    Attributes:
+        late: Nodes of the layers that are run again, by the name of what they give.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.late: dict[str, Sequence[ir.Node]] = {}
+        self._left = Counter(str(value.name) for group in plan.groups for value in _reads(group.nodes))
+
+    def wait_for(self, name: str) -> bool:
+        """Whether a layer still to come reads a value."""
+        return self._left[name] > 0
+
+    def to_keep(self, nodes: Sequence[ir.Node]) -> list[str]:
+        """Values to keep of a layer that comes next: those that are read, unless it is run again for their reader."""
+        values = [value for node in nodes for value in node.outputs if self.wait_for(str(value.name))]
+        names = [str(value.name) for value in values]
+        reads = {str(value.name): _size(value) for value in _reads(nodes)}
+        if (
+            len(values) == 1
+            and self._left[names[0]] == 1
+            and _size(values[0]) >= max(LATE_ITEMS, LATE_GROWTH * sum(reads.values()))
+            and not any(name in self.late for name in reads)
+        ):
+            self.late[names[0]] = nodes
+            return []
+        return names
+
+    def passed(self, nodes: Sequence[ir.Node]) -> Iterator[str]:
+        """Names of the kept values that nothing reads any more, once a layer is passed."""
+        if any(value.name in self.late for node in nodes for value in node.outputs):
+            return  # its operands are needed when its reader comes
+        for value in _reads(nodes):
+            name = str(value.name)
+            self._left[name] -= 1
+            if not self._left[name]:
+                if name in self.late:
+                    yield from self.passed(self.late.pop(name))
+                else:
+                    yield name
+
+    def made_late(self, nodes: Sequence[ir.Node]) -> list[ir.Node]:
+        """Nodes that have to run in front of others, because what they give is not kept."""
+        names = dict.fromkeys(str(value.name) for value in _reads(nodes))
+        return [node for name in names for node in self.late.get(name, ())]
 
 
 def peak_items(plan: Plan) -> int:
     """Most items that a stream keeps at a time for one sample."""
-    readers = _reader_counts(plan)
-    sizes = {str(v.name): _size(v) for v in plan.graph.graph.inputs if readers.get(str(v.name))}
+    readers = _Readers(plan)
+    sizes = {str(v.name): _size(v) for v in plan.graph.graph.inputs if readers.wait_for(str(v.name))}
     most = sum(sizes.values())
     for group in plan.groups:
-        values = (value for node in group.nodes for value in node.outputs)
-        sizes |= {str(value.name): _size(value) for value in values if readers.get(str(value.name))}
+        values = {str(value.name): value for node in group.nodes for value in node.outputs}
+        sizes |= {name: _size(values[name]) for name in readers.to_keep(group.nodes)}
         most = max(most, sum(sizes.values()))
-        for name in _reads(group.nodes):
-            readers[name] -= 1
-            if not readers[name]:
-                del sizes[name]
+        for name in readers.passed(group.nodes):
+            del sizes[name]
     return most
 
 
-def _reads(nodes: Sequence[ir.Node]) -> Iterator[str]:
-    """Names of the computed operands of a layer, as often as it reads them."""
+def _reads(nodes: Sequence[ir.Node]) -> Iterator[ir.Value]:
+    """Computed operands of a layer, as often as it reads them."""
     inside = set(nodes)
     for node in nodes:
         for value in node.inputs:
             if value is not None and value.const_value is None and value.producer() not in inside:
-                yield str(value.name)
-
-
-def _reader_counts(plan: Plan) -> Counter[str]:
-    """How often the layers read each value."""
-    return Counter(name for group in plan.groups for name in _reads(group.nodes))
+                yield value
 
 
 def _size(value: ir.Value) -> int:

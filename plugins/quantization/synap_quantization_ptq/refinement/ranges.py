@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 
 from synap_core.api import Observer, Parameters, Plan, Range, params_of, solve
 from synap_quantization_ptq.observers import HistogramObserver
 from synap_quantization_ptq.options import Ranges
+from synap_quantization_ptq.refinement.judge import Judge
 
-SEARCHED_SLOTS = 24
-"""Slots whose ranges are searched for one by one: those that the ways to find ranges disagree most about."""
+SEARCHED_SLOTS = 10
+"""Most slots whose ranges are searched for: those that do most damage."""
 
-GAIN_DB = 0.05
-"""Gain for which the range of one slot is changed: less is chance."""
+LEAST_SHARE = 0.02
+"""Share of the whole damage below which nothing is to be gained from a slot."""
+
+LESS_NOISE = 0.85
+"""Part of its noise that a slot may have left with another range: more is chance."""
 
 
 def with_ranges(plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], way: Ranges) -> Parameters:
@@ -33,29 +36,38 @@ def search(
     parameters: Parameters,
     observers: Mapping[str, Observer],
     ways: Sequence[Ranges],
-    sqnr_db: Callable[[Parameters], float],
+    quick: Judge,
+    judge: Judge,
 ) -> Parameters:
-    """Change the range of one slot after the other where that is better.
+    """Find, for the slots that do most damage, the range that does least.
+
+    Each slot is rounded alone, and everything else is left as it is. How near its own numbers come says little: what
+    matters may be channels with small numbers, while the few large ones are saturated further on. And in a graph that
+    is quantized as a whole, what one range does is lost in the noise of all the others.
 
     Args:
         plan: The plan.
         parameters: Parameters to begin with.
         observers: What was observed.
         ways: How ranges are found.
-        sqnr_db: Tells how good parameters are.
+        quick: Tells which slots do most damage; a few samples are enough for that.
+        judge: Compares ranges of these.
 
     Returns:
         Parameters with constants rounded to the nearest step.
     """
     found = [_ranges(plan, observers, way) for way in ways]
-    best, best_db = solve(plan, parameters.ranges), sqnr_db(solve(plan, parameters.ranges))
-    for key in _most_disputed(found):
-        for ranges in _different(plan, key, best, found):
-            tried = solve(plan, {**best.ranges, key: ranges})
-            tried_db = sqnr_db(tried)
-            if tried_db > best_db + GAIN_DB:
-                best, best_db = tried, tried_db
-    return replace(best, notes=parameters.notes)
+    damage = {key: quick.damage(key, parameters.activations[key]) for key in (found[0] if found else ())}
+    least = LEAST_SHARE * sum(damage.values())
+    worst = sorted((key for key in damage if damage[key] > least), key=lambda key: -damage[key])
+    ranges = dict(parameters.ranges)
+    for key in worst[:SEARCHED_SLOTS]:
+        spec, now = plan.slots[key].spec, judge.damage(key, parameters.activations[key])
+        tried = [(judge.damage(key, params_of(spec, other)), other) for other in _others(plan, key, parameters, found)]
+        best = min(tried, key=lambda pair: pair[0], default=None)
+        if best is not None and best[0] < LESS_NOISE * now:
+            ranges[key] = best[1]
+    return solve(plan, ranges)
 
 
 def _ranges(plan: Plan, observers: Mapping[str, Observer], way: Ranges) -> dict[str, Range]:
@@ -67,18 +79,9 @@ def _ranges(plan: Plan, observers: Mapping[str, Observer], way: Ranges) -> dict[
     }
 
 
-def _most_disputed(found: Sequence[Mapping[str, Range]]) -> list[str]:
-    """Slots by how much wider their widest range is than their narrowest; those first where it is most."""
-    widths = {
-        key: [float(ranges[key].high - ranges[key].low) for ranges in found] for key in (found[0] if found else ())
-    }
-    ratio = {key: max(values) / max(min(values), 1e-30) for key, values in widths.items() if max(values) > 0}
-    return sorted(ratio, key=lambda key: -ratio[key])[:SEARCHED_SLOTS]
-
-
-def _different(plan: Plan, key: str, best: Parameters, found: Sequence[Mapping[str, Range]]) -> Iterator[Range]:
+def _others(plan: Plan, key: str, parameters: Parameters, found: Sequence[Mapping[str, Range]]) -> Iterator[Range]:
     """Ranges of a slot that give other parameters than it has, each once."""
-    spec, known = plan.slots[key].spec, {best.activations[key]}
+    spec, known = plan.slots[key].spec, {parameters.activations[key]}
     for ranges in found:
         quant = params_of(spec, ranges[key])
         if quant not in known:

@@ -9,10 +9,14 @@ So column ``j`` is best rounded after adding what the errors of the columns behi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+Real = NDArray[np.floating]
 Real64 = NDArray[np.float64]
+Integers = NDArray[np.int32]
 
 POLISHING_MOVES = 100
 """Most moves of a weight in each row after all are rounded."""
@@ -20,80 +24,125 @@ POLISHING_MOVES = 100
 BLOCK = 64
 """Columns that are rounded before their errors are added to all columns in front of them at once."""
 
+ROUNDED_ITEMS = 1 << 20
+"""Items of rows, or of covariances, that are rounded at a time: few large products are faster, and take more memory."""
 
-def round_rows(
-    rows: Real64, covariance: Real64, scale: Real64, zero_point: Real64, limits: tuple[int, int], damping: float
-) -> Real64:
+POLISHED_ITEMS = 1 << 17
+"""Items that are polished at a time: with more, the cache does not hold them."""
+
+FEW_LEFT = 0.75
+"""Part of the rows that are polished; when no more of them gain anything, the others are put aside."""
+
+
+def round_rows(rows: Real, covariance: Real64, scale: Real64, zero_point: Real64, limits: tuple[int, int]) -> Integers:
     """Round weights to steps.
 
     Args:
         rows: ``(G, O, K)``, in groups that are multiplied with other numbers.
-        covariance: ``(G, K, K)``, of the numbers that the columns are multiplied with.
+        covariance: ``(G, K, K)``, of the numbers that the columns are multiplied with; can be inverted, see `damp`.
         scale: Step of each row, ``(G, O)``.
         zero_point: Integer that stands for zero in each row, ``(G, O)``.
         limits: Smallest and largest integer.
-        damping: Share of the mean variance that is added to every variance.
 
     Returns:
         Integers, ``(G, O, K)``.
     """
-    groups, _, columns = rows.shape
-    covariance = damped(covariance, damping)
-    # Rounding goes from the last column to the first; those that matter most come last, while many are left behind.
-    order = np.argsort(np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
-    pick = np.arange(groups)[:, None, None]
-    factor = np.linalg.cholesky(covariance[pick, order[:, :, None], order[:, None, :]]).transpose(0, 2, 1)
-    shares = factor / np.diagonal(factor, axis1=1, axis2=2)[:, :, None]
-    steps = np.take_along_axis(rows, order[:, None, :], axis=2) / scale[:, :, None]
-    integers, errors = np.empty_like(steps), np.empty_like(steps)
-    for start in reversed(range(0, columns, BLOCK)):
-        stop = min(start + BLOCK, columns)
-        owed = errors[:, :, stop:] @ shares[:, start:stop, stop:].transpose(0, 2, 1)
-        for column in reversed(range(start, stop)):
-            near = errors[:, :, column + 1 : stop] @ shares[:, column, column + 1 : stop, None]
-            wanted = steps[:, :, column] + owed[:, :, column - start] + near[:, :, 0]
-            rounded = np.clip(np.rint(wanted) + zero_point, *limits)
-            integers[:, :, column] = rounded
-            errors[:, :, column] = steps[:, :, column] - (rounded - zero_point)
-    ordered = covariance[pick, order[:, :, None], order[:, None, :]]
-    _polish(integers, errors, ordered, zero_point[:, :, None], limits)
-    result = np.empty_like(integers)
-    np.put_along_axis(result, np.broadcast_to(order[:, None, :], result.shape), integers, axis=2)
+    groups, outputs, columns = rows.shape
+    result = np.empty(rows.shape, np.int32)
+    for part in _parts(groups, columns * max(columns, outputs), ROUNDED_ITEMS):
+        own = covariance[part]
+        # Rounding goes from the last column to the first; those that matter most come last, while many are left behind.
+        order = np.argsort(np.diagonal(own, axis1=1, axis2=2), axis=1, kind="stable")
+        own = own[np.arange(len(own))[:, None, None], order[:, :, None], order[:, None, :]]
+        shares = np.asarray(np.linalg.cholesky(own), np.float64).transpose(0, 2, 1)
+        shares /= np.diagonal(shares, axis1=1, axis2=2)[:, :, None].copy()
+        for some in _parts(outputs, len(own) * columns, ROUNDED_ITEMS):
+            places = np.broadcast_to(order[:, None, :], rows[part, some].shape)
+            steps = np.take_along_axis(rows[part, some].astype(np.float64), places, axis=2)
+            steps /= scale[part, some, None]
+            integers, errors = _round_in_order(steps, shares, zero_point[part, some], limits)
+            for few in _parts(integers.shape[1], len(own) * columns, POLISHED_ITEMS):
+                integers[:, few] = _polished(integers[:, few], errors[:, few], own, limits)
+            np.put_along_axis(result[part, some], places, integers, axis=2)
     return result
 
 
-def _polish(integers: Real64, errors: Real64, covariance: Real64, zero_point: Real64, limits: tuple[int, int]) -> None:
-    """Move single weights by a step, as long as that lowers the squared error of their rows; in place.
+def _parts(count: int, items: int, most: int) -> Iterator[slice]:
+    """Slices of things with a number of items each, so that each has no more than the most; or one at a time."""
+    size = max(1, most // max(1, items))
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _round_in_order(
+    steps: Real64, shares: Real64, zero_point: Real64, limits: tuple[int, int]
+) -> tuple[Integers, Real64]:
+    """Round column by column, from the last one; the integers, and what is left of the steps, ``(G, O, K)``."""
+    columns = steps.shape[2]
+    # Columns are rows here: what is worked on at a time is then side by side. The steps become the errors.
+    errors = np.ascontiguousarray(steps.transpose(0, 2, 1))
+    integers = np.empty(errors.shape, np.int32)
+    for start in reversed(range(0, columns, BLOCK)):
+        stop = min(start + BLOCK, columns)
+        owed = shares[:, start:stop, stop:] @ errors[:, stop:]
+        for column in reversed(range(start, stop)):
+            # No product of matrices: sharing so little work among threads takes longer than doing it.
+            near = np.einsum("gk,gko->go", shares[:, column, column + 1 : stop], errors[:, column + 1 : stop])
+            wanted = errors[:, column] + owed[:, column - start] + near
+            rounded = np.clip(np.rint(wanted) + zero_point, *limits)
+            integers[:, column] = rounded
+            errors[:, column] -= rounded - zero_point
+    return integers.transpose(0, 2, 1), errors.transpose(0, 2, 1)
+
+
+def _polished(integers: Integers, errors: Real64, covariance: Real64, limits: tuple[int, int]) -> Integers:
+    """Move single weights by a step, as long as that lowers the squared error of their rows.
 
     A move by ``d`` steps of column ``j`` changes it by ``-2 d (C e)[j] + d**2 C[j, j]``.
     """
-    del zero_point
-    slopes = errors @ covariance
-    curvature = np.diagonal(covariance, axis1=1, axis2=2)[:, None, :]
-    group, row = np.meshgrid(*map(np.arange, integers.shape[:2]), indexing="ij")
+    groups, outputs, columns = integers.shape
+    slopes = (errors @ covariance).reshape(-1, columns)
+    whole = np.array(integers).reshape(-1, columns)
+    wall = _walls(whole, limits)
+    costs = np.diagonal(covariance, axis1=1, axis2=2) / 2
+    least = 1e-9 * costs.max(axis=1)
+    row, group = np.arange(len(whole)), np.repeat(np.arange(groups), outputs)
     for _ in range(POLISHING_MOVES):
-        step = np.sign(slopes)
-        gains = 2 * np.abs(slopes) - curvature
-        moved = integers + step
-        gains[(moved < limits[0]) | (moved > limits[1])] = -1.0
-        best = gains.argmax(axis=2)
-        useful = np.take_along_axis(gains, best[:, :, None], axis=2)[:, :, 0] > 1e-9 * curvature.max()
-        if not useful.any():
-            return
-        chosen = group[useful], row[useful], best[useful]
-        moves = step[chosen]
-        integers[chosen] += moves
-        errors[chosen] -= moves
-        slopes[chosen[:2]] -= moves[:, None] * covariance[chosen[0], chosen[2]]
+        gains = np.abs(slopes) - (costs if groups == 1 else costs[group])
+        gains[slopes * wall > 0] = -1.0
+        best = gains.argmax(axis=1)
+        useful = np.flatnonzero(gains[np.arange(len(best)), best] > least[group])
+        if not len(useful):
+            break
+        # Once a row gains nothing, it never will.
+        if len(useful) < FEW_LEFT * len(row):
+            slopes, wall, best = slopes[useful], wall[useful], best[useful]
+            row, group = row[useful], group[useful]
+            useful = np.arange(len(useful))
+        column = best[useful]
+        moves = np.sign(slopes[useful, column])
+        whole[row[useful], column] += moves.astype(np.int32)
+        wall[useful, column] = _walls(whole[row[useful], column], limits)
+        slopes[useful] -= moves[:, None] * covariance[group[useful], column]
+    return whole.reshape(integers.shape)
 
 
-def damped(covariance: Real64, damping: float) -> Real64:
-    """A covariance that can be inverted: each variance grows by a share of their mean.
+def _walls(integers: Integers, limits: tuple[int, int]) -> NDArray[np.int8]:
+    """Where integers cannot go on: 1 for up, -1 for down, 0 for neither."""
+    return (integers >= limits[1]).astype(np.int8) - (integers <= limits[0]).astype(np.int8)
+
+
+def damp(covariance: Real64, damping: float) -> Real64:
+    """Make a covariance one that can be inverted, in place: each variance grows by a share of their mean.
 
     Args:
         covariance: ``(G, K, K)``.
         damping: The share.
+
+    Returns:
+        What the variances grew by, ``(G,)``.
     """
     mean = np.trace(covariance, axis1=1, axis2=2) / covariance.shape[1]
     extra = np.where(mean > 0, damping * mean, 1.0)
-    return covariance + extra[:, None, None] * np.eye(covariance.shape[1])
+    diagonal = np.arange(covariance.shape[1])
+    covariance[:, diagonal, diagonal] += extra[:, None]
+    return extra

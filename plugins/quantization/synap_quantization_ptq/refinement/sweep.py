@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,16 +22,19 @@ from synap_core.api import (
 )
 from synap_quantization_ptq.refinement.layers import Stream
 from synap_quantization_ptq.refinement.products import PRODUCTS, Product
-from synap_quantization_ptq.refinement.rounding import damped, round_rows
-from synap_quantization_ptq.refinement.steps import fitted_steps
+from synap_quantization_ptq.refinement.rounding import damp, round_rows
+from synap_quantization_ptq.refinement.steps import fitted_steps, has_shared_step, shared_step
 
+Real32 = NDArray[np.float32]
 Real64 = NDArray[np.float64]
 
 INTEGERS = ("uint8", "int8", "int16")
 
 FEWEST_POSITIONS = 8
 ROWS_PER_TERM = 16
-"""Positions of each sample, and of all samples for each term of a sum, at which the terms are looked at."""
+"""Positions of each sample, and of all samples for each term of a sum, at which the terms are looked at.
+
+Where a sample has fewer of them, weights are only rounded, and not corrected."""
 
 SCARCE = 0.05
 """Damping where there are as many terms as positions."""
@@ -51,6 +55,7 @@ class Recipe:
             in the quantized graph; 0 rounds the weights as they are.
         damping: Share of the mean variance that is added to every variance.
         positions: Most positions of each sample at which the numbers to multiply with are taken.
+        steps: Look for smaller steps of weights that share one; only where there is time.
         is_fallback: To be tried only where nothing else helps.
     """
 
@@ -60,6 +65,7 @@ class Recipe:
     correction: float = 0.0
     damping: float = 0.01
     positions: int = 64
+    steps: bool = False
     is_fallback: bool = False
 
 
@@ -130,11 +136,17 @@ def sweep(material: Material, start: Parameters, recipe: Recipe) -> Parameters:
     return parameters
 
 
+def shares_steps(plan: Plan, parameters: Parameters) -> bool:
+    """Whether there are weights that have one step, which may be any number."""
+    return any(has_shared_step(parameters.constants[product.weight].quant) for product in products(plan).values())
+
+
 def product_means(plan: Plan, runner: Runner, indices: Sequence[int]) -> dict[str, Real64]:
     """Mean of each product of real numbers over samples and positions, by its name: ``(channels,)``."""
     found = list(products(plan).values())
     session = runner.open(plan.graph, [product.output for product in found])
-    totals = [np.zeros(1) for _ in found]
+    totals: list[Real64] = [np.zeros(1) for _ in found]
+    # One at a time: so many outputs take much memory.
     for feeds in runner.samples(indices):
         for i, array in enumerate(session.run(feeds)):
             totals[i] = totals[i] + channel_means(array, found[i])
@@ -162,21 +174,22 @@ def _rounded(
     quant = start.constants[product.weight].quant
     initial = material.plan.graph.graph.initializers[product.weight].const_value
     weights = np.empty(0, np.float32) if initial is None else initial.numpy()
-    rows = product.rows(weights).astype(np.float64)
+    rows: NDArray[np.floating] = product.rows(weights)
     samples = material.quantized if real is None else material.real
     seen = _Seen(product, rows.shape[2], len(samples), recipe.positions)
-    quant_of_data = quantized.quant(product.data)
-    others = [] if real is None else real.kept(product.data)
-    for number, array in enumerate(quantized.kept(product.data)):
-        seen.add(array, quant_of_data, others[number] if number < len(others) else None, number)
-    covariance = seen.covariance()
+    seen.take(quantized, real if seen.suffices(len(material.real)) else None)
     damping = seen.damping(recipe.damping)
-    if recipe.correction and seen.paired:
+    if seen.paired:
         rows = rows + recipe.correction * (seen.corrected(rows, damping) - rows)
+    covariance = seen.covariance()
+    del seen
+    damp(covariance, damping)
     if quant.fractional_length is not None and quant.dtype == "int8":
-        quant = fitted_steps(quant, rows, damped(covariance, damping))
+        quant = fitted_steps(quant, rows.astype(np.float64), covariance)
+    elif recipe.steps and has_shared_step(quant):
+        quant = shared_step(quant, rows.astype(np.float64), covariance)
     scale, zero_point = _of_rows(product, quant, weights.shape, rows.shape)
-    integers = round_rows(rows, covariance, scale, zero_point, integer_limits(quant.dtype, quant.scheme), damping)
+    integers = round_rows(rows, covariance, scale, zero_point, integer_limits(quant.dtype, quant.scheme))
     return QuantizedTensor(product.weights(integers, weights.shape).astype(quant.dtype), quant)
 
 
@@ -230,76 +243,112 @@ class _Seen:
         self._terms = terms
         self._count = product.position_count()
         self._positions = min(self._count, most, max(FEWEST_POSITIONS, -(-ROWS_PER_TERM * terms // samples)))
-        self._own = _Moments()
-        self._paired, self._cross = _Moments(), _Moments()
+        # Of samples with real numbers beside the quantized ones, of the others, and of real with quantized numbers.
+        self._paired, self._alone, self._cross = _Moments(), _Moments(), _Moments()
 
     @property
     def paired(self) -> bool:
         """Whether real numbers were seen beside the quantized ones."""
         return self._cross.count > 0
 
-    def add(self, quantized: np.ndarray, quant: QuantParams | None, real: np.ndarray | None, seed: int) -> None:
-        """Take a sample, and of the real numbers the same positions."""
-        positions = np.random.default_rng(seed).choice(self._count, self._positions, replace=False)
+    def suffices(self, samples: int) -> bool:
+        """Whether so many samples tell how to correct weights: with fewer positions for each, most of it is chance."""
+        return self._positions * samples >= ROWS_PER_TERM * self._terms
+
+    def take(self, quantized: Stream, real: Stream | None) -> None:
+        """Take the samples of the quantized graph, and of real numbers, if any, the same positions."""
+        quant = quantized.quant(self._product.data)
         scale, zero_point = (1.0, 0) if quant is None else (item.item() for item in scale_and_zero_point(quant, 0))
-        found = self._product.terms(quantized, positions, int(zero_point))
-        terms = (found.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
-        self._own.add(terms, terms)
-        if real is not None:
-            self._paired.add(terms, terms)
-            self._cross.add(self._product.terms(real, positions).astype(np.float32), terms)
+
+        def terms(number: int, array: np.ndarray) -> Real32:
+            found = self._product.terms(array, self._picked(number), int(zero_point)).astype(np.float32)
+            return (found - np.float32(zero_point)) * np.float32(scale)
+
+        def real_terms(number: int, array: np.ndarray) -> Real32:
+            return self._product.terms(array, self._picked(number)).astype(np.float32)
+
+        name = self._product.data
+        others = iter(()) if real is None else real.values(name, real_terms)
+        for own, other in itertools.zip_longest(quantized.values(name, terms), others):
+            (self._alone if other is None else self._paired).add(own, own)
+            if other is not None:
+                self._cross.add(other, own)
 
     def covariance(self) -> Real64:
         """Covariance of the terms, ``(G, K, K)``."""
-        return self._own.covariance()
+        return covariance_of([moments for moments in (self._paired, self._alone) if moments.count])
 
     def damping(self, least: float) -> float:
         """Damping for covariances of so few positions: with fewer than terms, most of what they say is chance."""
-        rows = (self._cross if self.paired else self._own).count
+        rows = self._cross.count if self.paired else self._alone.count
         return max(least, SCARCE * self._terms / max(rows, 1))
 
-    def corrected(self, rows: Real64, damping: float) -> Real64:
+    def corrected(self, rows: NDArray[np.floating], damping: float) -> Real64:
         """Rows that give the real product of the quantized terms, as well as rows can: ``W C(real, q) C(q, q)^-1``."""
-        own = damped(self._paired.covariance(), damping)
-        cross = self._cross.covariance()
-        extra = np.trace(own, axis1=1, axis2=2) / own.shape[1] * damping / (1 + damping)
+        own = covariance_of([self._paired])
+        extra = damp(own, damping)
+        cross = covariance_of([self._cross])
         # Damped alike, so that rows stay what they are where both see the same.
-        cross = cross + extra[:, None, None] * np.eye(own.shape[1])
-        return np.linalg.solve(own, (rows @ cross).transpose(0, 2, 1)).transpose(0, 2, 1)
+        diagonal = np.arange(cross.shape[1])
+        cross[:, diagonal, diagonal] += extra[:, None]
+        product = rows @ cross
+        del cross
+        solved = np.linalg.solve(own, product.transpose(0, 2, 1))
+        return np.asarray(solved.transpose(0, 2, 1), np.float64)
+
+    def _picked(self, number: int) -> NDArray[np.int64]:
+        """Positions of a sample."""
+        return np.random.default_rng(number).choice(self._count, self._positions, replace=False)
 
 
 class _Moments:
-    """Covariance of two sets of variables, of pieces that come one by one: ``(G, K, n)`` each."""
+    """Sums and products of two sets of variables, of pieces that come one by one: ``(G, K, n)`` each.
+
+    Attributes:
+        count: Number of columns that are counted.
+        sums: Sum of each variable of both, ``(G, K)``.
+        products: Sum of the products, ``(G, K, K)``.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._sums: list[Real64 | float] = [0.0, 0.0]
-        self._products: Real64 | float = 0.0
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self.sums: list[Real64] = [np.zeros(()), np.zeros(())]
+        self.products: Real64 = np.zeros(())
+        self._waiting: list[tuple[Real32, Real32]] = []
         self._size = 0
 
-    def add(self, one: np.ndarray, other: np.ndarray) -> None:
+    def add(self, one: Real32, other: Real32) -> None:
         """Take a piece of both."""
+        self.count += one.shape[2]
         self._waiting.append((one, other))
         self._size += one.size
         if self._size > MOMENT_ITEMS:
-            self._flush()
+            self.flush()
 
-    def covariance(self) -> Real64:
-        """Mean of the products less the product of the means, ``(G, K, K)``."""
-        self._flush()
-        first, second = (np.asarray(total) / self.count for total in self._sums)
-        return np.asarray(self._products) / self.count - first[:, :, None] * second[:, None, :]
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Count what is waiting: large products are faster."""
         if not self._waiting:
             return
         same = self._waiting[0][0] is self._waiting[0][1]
         one = np.concatenate([piece for piece, _ in self._waiting], axis=2)
         other = one if same else np.concatenate([piece for _, piece in self._waiting], axis=2)
-        self.count += one.shape[2]
-        self._sums = [
-            total + array.sum(axis=2, dtype=np.float64) for total, array in zip(self._sums, (one, other), strict=True)
-        ]
-        self._products = self._products + (one @ other.transpose(0, 2, 1)).astype(np.float64)
         self._waiting, self._size = [], 0
+        self.sums = [
+            total + array.sum(axis=2, dtype=np.float64) for total, array in zip(self.sums, (one, other), strict=True)
+        ]
+        if not self.products.shape:
+            self.products = np.zeros((*one.shape[:2], one.shape[1]))
+        self.products += one @ other.transpose(0, 2, 1)
+
+
+def covariance_of(parts: Sequence[_Moments]) -> Real64:
+    """Mean of the products less the product of the means, ``(G, K, K)``."""
+    for part in parts:
+        part.flush()
+    count = sum(part.count for part in parts)
+    first, second = (np.sum([part.sums[side] for part in parts], axis=0) / count for side in (0, 1))
+    found = parts[0].products / count
+    for part in parts[1:]:
+        found += part.products / count
+    found -= first[:, :, None] * second[:, None, :]
+    return found
