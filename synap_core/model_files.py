@@ -20,16 +20,21 @@ def open_model(host: PluginHost, request: ModelRequest, frontend: str | None = N
     Args:
         host: Where the frontends are.
         request: The file, which exists, and what is wanted of it.
-        frontend: Name of the frontend to use whatever the file looks like.
+        frontend: Name of the frontend to use, whatever the file is called.
 
     Raises:
-        InputError: No frontend, or more than one, reads the file, or the file is wrong.
+        InputError: No frontend, or more than one, reads the file; or the file is wrong, or not of the format of the
+            frontend that was named.
     """
     head = read_head(request.path)
     if head.startswith(GIT_LFS_POINTER):
         msg = "this is a git-lfs pointer, not the model itself"
         raise InputError(msg, where=request.path, hint="run 'git lfs pull' to get the file")
-    chosen = host.find(Frontend, frontend) if frontend is not None else choose_frontend(host, request.path, head)
+    if frontend is None:
+        chosen = choose_frontend(host, request.path, head)
+    else:
+        chosen = host.find(Frontend, frontend)
+        _check_format(host, request.path, head, chosen)
     with host.boundary(chosen):
         try:
             opened = chosen.open(request)
@@ -76,6 +81,16 @@ def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
     hint = f"it looks like {others[0].name}: rename it to {path.stem}{others[0].suffixes[0]}" if others else None
     msg = f"not a {readers[0].name} model, although its name ends in {suffix!r}"
     raise InputError(msg, where=path, hint=hint or "give the model file itself, or rename it to what it is")
+
+
+def _check_format(host: PluginHost, path: Path, head: bytes, chosen: Frontend) -> None:
+    """Refuse a frontend that does not know the format of a file, where another one does."""
+    if _sniffs(host, chosen, head):
+        return
+    fitting = [item.name for item in host.frontends.values() if item is not chosen and _sniffs(host, item, head)]
+    if fitting:
+        msg = f"this is no {chosen.name} file: it looks like {' or '.join(fitting)}"
+        raise InputError(msg, where=path, hint=f"leave --frontend out, or give --frontend {fitting[0]}")
 
 
 def _sniffs(host: PluginHost, frontend: Frontend, head: bytes) -> bool:

@@ -32,6 +32,9 @@ class ConvertRequest:
         scheduler: Address of a Dask scheduler whose workers observe the samples of a quantization.
         target_accuracy: Signal to quantization noise ratio in dB that the outputs of a quantized model must reach;
             layers are raised to larger types until they do.
+        fallback: Delegate that takes the layers which the delegate they are assigned to does not run; without it they
+            end the conversion.
+        target_parameters: File with settings of delegates that take the place of the target's own.
     """
 
     model: Path
@@ -46,6 +49,8 @@ class ConvertRequest:
     jobs: int | None = None
     scheduler: str | None = None
     target_accuracy: float | None = None
+    fallback: str | None = None
+    target_parameters: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

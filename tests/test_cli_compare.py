@@ -82,12 +82,14 @@ def test_layers_are_listed_by_damage(asked: list[object], compare: Compare) -> N
 
 
 def test_data_of_the_metafile_is_used_with_a_warning_that_figures_are_optimistic(
-    asked: list[tuple[object, dict[str, object]]], compare: Compare
+    asked: list[tuple[object, dict[str, object]]], compare: Compare, tmp_path: Path
 ) -> None:
     assert f"Note: {SAME_DATA}" in compare().out
     assert "optimistic" in SAME_DATA
-    assert "Note" not in compare("one/*.jpg", "two/*.npy").out
-    assert [settings["samples"] for _, settings in asked] == [(), ("one/*.jpg", "two/*.npy")]
+    (tmp_path / "one.jpg").touch()
+    pattern = f"{tmp_path}/*.jpg"
+    assert "Note" not in compare(pattern, "random").out
+    assert [settings["samples"] for _, settings in asked] == [(), (pattern, "random")]
 
 
 @pytest.mark.usefixtures("asked")
@@ -118,6 +120,7 @@ def test_request_names_what_to_quantize(
 def test_only_the_worst_layers_are_printed_on_demand(compare: Compare) -> None:
     out = compare("--top", 2).out
     assert "... and 3 layers that lose less" in out
+    assert "... and 1 layer that loses less" in compare("--top", 4).out
     assert "Gemm_n2_2" in out
 
 
@@ -189,6 +192,59 @@ def compared(synap: Synap, *args: object) -> dict[str, object]:
     assert result.code == 0, result.err
     data: dict[str, object] = json.loads(result.out)
     return data
+
+
+def refused(synap: Synap, *args: object) -> str:
+    result = synap(*args, entry=lambda words: run_command(command, words, "synap compare"))
+    assert result.code == 1
+    return result.error
+
+
+def test_a_pattern_that_the_shell_replaced_is_told_to_be_put_in_quotes(
+    synap: Synap, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    model, meta = quantizable(tmp_path, rng)
+    files = sorted((tmp_path / "other").iterdir())
+    assert refused(synap, "--model", model, "--meta", meta, *files) == (
+        f"Error: {len(files)} SAMPLES for 1 input(s) of the model; put the pattern in quotes, "
+        f'"{tmp_path}/other/*.npy" for example: without them the shell makes file names of it'
+    )
+
+
+def test_patterns_for_another_number_of_inputs_are_not_taken_for_files(
+    synap: Synap, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    model, meta = quantizable(tmp_path, rng)
+    error = refused(synap, "--model", model, "--meta", meta, tmp_path / "other/*", tmp_path / "used/*")
+    assert error == "Error: 2 SAMPLES for 1 input(s) of the model; give one pattern, in quotes, for each input"
+
+
+def test_samples_that_are_not_there_are_told_without_the_metafile(
+    asked: list[object], compare: Compare, tmp_path: Path
+) -> None:
+    result = compare(tmp_path / "none/*.npy")
+    assert result.error == f"Error: no file matches the samples '{tmp_path}/none/*.npy'; relative names start here"
+    assert compare(tmp_path).error == f"Error: no file matches the samples '{tmp_path}'; give files, not folders"
+    assert asked == []
+
+
+def test_samples_of_another_kind_are_told_without_the_metafile(
+    synap: Synap, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    model, meta = quantizable(tmp_path, rng)
+    (tmp_path / "image.png").touch()
+    error = refused(synap, "--model", model, "--meta", meta, tmp_path / "image.png")
+    assert error.startswith("Error: input 'x' (1x16) takes no images: ")
+
+
+def test_data_set_of_the_metafile_is_blamed_where_it_is_wrong(
+    synap: Synap, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    model, meta = quantizable(tmp_path, rng)
+    meta.write_text("quantization: {dataset: [used/*.npy, other/*.npy]}", encoding="utf-8")
+    error = refused(synap, "--model", model, "--meta", meta, tmp_path / "other/*.npy")
+    assert error.startswith(f"Error: {meta}:1:")
+    assert "the model has 1 input(s) but there are 2 quantization dataset(s)" in error
 
 
 @pytest.mark.parametrize("folder", ["used", "other"])

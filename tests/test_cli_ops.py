@@ -1,4 +1,4 @@
-"""``synap ops --frontend X --model M``: a frontend that does not read the model."""
+"""``--frontend X --model M``: a frontend that does not read the model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from tests.support.tflite_models import six
 WriteModel = Callable[..., Path]
 
 
+@pytest.mark.parametrize("command", ["ops", "convert", "compare"])
 @pytest.mark.parametrize(
     ("frontend", "other", "name"), [("onnx", "tflite", "net.tflite"), ("tflite", "onnx", "net.onnx")]
 )
 def test_a_file_of_another_format_is_not_called_damaged(
-    synap: Synap, model_file: WriteModel, frontend: str, other: str, name: str
+    synap: Synap, model_file: WriteModel, tmp_path: Path, command: str, frontend: str, other: str, name: str
 ) -> None:
     content = six() if other == "tflite" else conv5(np.random.default_rng(0)).SerializeToString()
     path = model_file(content, name)
-    result = synap("ops", "--frontend", frontend, "--model", path)
+    meta = tmp_path / "meta.yaml"
+    meta.write_text("quantization: {dataset: random}", encoding="utf-8")
+    words = {"ops": [], "convert": ["--target", "SL1620", "--out-dir", tmp_path / "out"], "compare": ["--meta", meta]}
+    result = synap(command, "--frontend", frontend, "--model", path, *words[command])
     assert result.code == 1
     assert f"{path}: this is no {frontend} file: it looks like {other}; " in result.error
     assert result.error.endswith(f"leave --frontend out, or give --frontend {other}")

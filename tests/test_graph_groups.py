@@ -13,6 +13,7 @@ from synap_core.graph.build import GraphBuilder
 from synap_core.graph.groups import group, layer_id
 from synap_core.graph.types import TensorType
 from synap_core.tensors import QuantParams
+from tests.support.passes import Net as WithShapes
 
 FLOAT = ir.DataType.FLOAT
 MAP = TensorType(FLOAT, (1, 2, 4, 4))
@@ -119,6 +120,44 @@ def test_only_constants_per_channel_join(op_type: str, shape: Sequence[int], joi
     net = Net()
     y = net.layer(op_type, net.conv(net.x), net.constant(shape))
     assert net.groups(y) == ([["Conv", op_type]] if joined else [["Conv"], [op_type]])
+
+
+@pytest.mark.parametrize(
+    ("op_type", "shape", "joined"),
+    [
+        ("Add", (5,), True),
+        ("Mul", (1, 1, 5), True),
+        ("Add", (), True),
+        ("Add", (4, 1), False),
+        ("Add", (1, 4, 5), False),
+    ],
+    ids=["per-channel", "per-channel-of-rank-3", "scalar", "per-row", "per-item"],
+)
+def test_channels_of_a_matrix_product_are_along_its_last_axis(op_type: str, shape: Sequence[int], joined: bool) -> None:
+    net = WithShapes()
+    y = net("Relu", net(op_type, net("MatMul", net.input(1, 4, 3), net.weights(3, 5)), net.weights(*shape)))
+    found = [[node.op_type for node in item.nodes] for item in group(net.model(y))]
+    assert found == ([["MatMul", op_type, "Relu"]] if joined else [["MatMul"], [op_type], ["Relu"]])
+
+
+@pytest.mark.parametrize(("rank", "joined"), [(2, True), (3, False)])
+def test_normalisation_of_the_second_axis_joins_a_matrix_product_whose_channels_these_are(
+    rank: int, joined: bool
+) -> None:
+    net = WithShapes()
+    x, channels = (net.input(1, 3), 5) if rank == 2 else (net.input(1, 4, 3), 4)
+    y = net("BatchNormalization", net("MatMul", x, net.weights(3, 5)), *(net.number(1.0, channels) for _ in range(4)))
+    assert len(group(net.model(y))) == (1 if joined else 2)
+
+
+@pytest.mark.parametrize("kind", ["Conv", "MatMul"])
+def test_constant_that_makes_more_channels_is_no_bias(kind: str) -> None:
+    net = WithShapes()
+    if kind == "Conv":
+        y = net("Add", net.conv(net.input(1, 3, 2, 2), 1, bias=False), net.weights(6, 1, 1))
+    else:
+        y = net("Add", net("MatMul", net.input(1, 4, 3), net.weights(3, 1)), net.weights(6))
+    assert [len(item.nodes) for item in group(net.model(y))] == [1, 1]
 
 
 def test_addition_of_two_computed_values_is_an_operation_of_its_own() -> None:

@@ -216,6 +216,30 @@ def test_metafile_lines_name_layers_of_any_name(name: str, rng: np.random.Genera
     assert read == {"quantization": {"data_type": {"*": "uint8", f"@{layer_id}": "int16"}}}
 
 
+def test_metafile_lines_leave_out_what_stays_in_float16_by_itself(rng: np.random.Generator) -> None:
+    net = Network(rng, (4, 8))
+    y = net.dense(net.layer("Reshape", net.x, np.array([2, 16]), name="first"), 8)
+    plan = quantized(net, net.layer("Reshape", y, np.array([1, 16]), name="last")).plan
+    assert {layer for layer, dtype in plan.types.items() if dtype == "float16"} >= {"Input_x", "Reshape_first_0"}
+    read = yaml.safe_load(metafile_lines(plan, {SECOND: "int16"}))
+    assert read == {"quantization": {"data_type": {"*": "uint8", f"@{SECOND}": "int16"}}}
+
+
+def test_metafile_lines_keep_movements_that_the_metafile_has_in_float16(rng: np.random.Generator) -> None:
+    net = Network(rng, (4, 8))
+    y = net.layer("Reshape", net.dense(net.x, 8), np.array([2, 16]), name="between")
+    plan = quantized(
+        net, net.dense(net.dense(y, 8), 8), types={"Reshape_between_1": "float16", "Input_x": "float16"}
+    ).plan
+    read = yaml.safe_load(metafile_lines(plan, {FIRST: "int16"}))
+    assert read["quantization"]["data_type"] == {
+        "*": "uint8",
+        "@Input_x": "float16",
+        "@Reshape_between_1": "float16",
+        "@Gemm_n0_0": "int16",
+    }
+
+
 def test_json_holds_every_figure(rng: np.random.Generator) -> None:
     found = analysed(two_layers(rng))
     data = json.loads(json.dumps(analysis_as_json(found), allow_nan=False))

@@ -240,7 +240,11 @@ def test_random_alone_is_one_sample(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("{dataset: 'none/*.npy'}", "Quantization dataset is empty: no file matches", id="no-files"),
-        pytest.param("{dataset: ['a*.npy', random]}", r"1 input\(s\) but there are 2 quantization dataset", id="many"),
+        pytest.param(
+            "{dataset: [a0.npy, a1.npy]}",
+            r"1 input\(s\) but there are 2 quantization dataset.*; a single glob takes as many files as you like",
+            id="many",
+        ),
         pytest.param("{dataset: '*.jpg'}", r"input 'x' \(1x2\) takes no images.*give .npy files", id="no-image"),
         pytest.param("{dataset: '*.jpg.NPY.png'}", "takes no images", id="suffix-decides"),
     ],
@@ -250,6 +254,12 @@ def test_dataset_that_cannot_be_is_refused(tmp_path: Path, text: str, message: s
     with pytest.raises(InputError, match=message) as caught:
         opened(tmp_path, f"quantization: {text}", tensor(1, 2))
     assert str(caught.value.where).startswith(f"{tmp_path / 'meta.yaml'}:1:")
+
+
+def test_folder_is_refused_with_the_glob_that_means_its_files(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"no file matches '.*/photos'; it is a folder: write '.*/photos/\*'"):
+        opened(tmp_path, "quantization: {dataset: photos}", tensor(1, 3, 4, 4))
 
 
 def test_fewer_entries_than_inputs_are_refused(tmp_path: Path) -> None:
@@ -325,7 +335,8 @@ def test_reading_stays_a_bounded_number_of_items_ahead_and_ends_with_its_reader(
     deadline = time.monotonic() + 60
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert threading.active_count() == threads
+    # Threads of earlier tests may have ended in the meantime.
+    assert threading.active_count() <= threads
 
 
 def fingerprint(folder: Path, entry: str = "{means: 1}", glob: str = "a*.png") -> bytes:

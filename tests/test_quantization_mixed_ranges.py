@@ -19,9 +19,10 @@ from synap_core.graph.groups import group
 from synap_core.metafile import Metafile, Quantization
 from synap_core.quantization.data_types import resolve_types
 from synap_core.quantization.interface import Range
-from synap_core.quantization.mixed_ranges import mixed_range_warnings
+from synap_core.quantization.mixed_ranges import mixed_ranges
 from synap_core.quantization.parameters import solve
 from synap_core.quantization.planning import make_plan
+from tests.support.cli import Synap
 from tests.support.metafiles import metafile
 from tests.support.toy_source import GraphModel, graph_model
 
@@ -67,7 +68,8 @@ def warned(
     for key, slot in plan.slots.items():
         ends = [known.get(name, (0.0, 640.0)) for name in slot.observed]
         ranges[key] = Range(low=np.array(min(low for low, _ in ends)), high=np.array(max(high for _, high in ends)))
-    return mixed_range_warnings(plan, known, solve(plan, ranges), None if names is None else model)
+    warnings, notes = mixed_ranges(plan, known, solve(plan, ranges), None if names is None else model)
+    return [*warnings, *notes]
 
 
 def test_parts_of_very_different_ranges_are_found_with_what_is_left_of_them() -> None:
@@ -121,7 +123,7 @@ def advice(line: str, key: str) -> Any:
     """What a warning says to write in the metafile."""
     found = re.search(
         rf"'({key}: .*[}}\]])'",
-        line.partition(" (or float16)")[0] if key == "data_type" else line.partition(", or ")[0],
+        re.split(r" \(or \w+\)$", line)[0] if key == "data_type" else line.partition(", or ")[0],
     )
     assert found is not None
     return yaml.safe_load(found[1])[key]
@@ -170,9 +172,145 @@ def test_layer_that_only_hands_a_mixed_tensor_on_is_not_reported_again() -> None
     plan = make_plan(graph, groups, dict.fromkeys(ids, "uint8"), scheme="default")
     ranges = {key: Range(low=np.array(0.0), high=np.array(100.0)) for key in plan.slots}
     extents = {str(small.name): (0.0, 1.0), str(large.name): (0.0, 100.0)}
-    (line,) = mixed_range_warnings(plan, extents, solve(plan, ranges))
+    ((line,), _) = mixed_ranges(plan, extents, solve(plan, ranges))
     assert line.startswith("layer '@Concat_inner_2' puts")
     # Without a name in the source model there is nothing to cut at.
+    assert "outputs:" not in line
+
+
+def left(
+    data_type: str = "uint8",
+    *,
+    scheme: str = "default",
+    scores: tuple[float, float] = SCORES,
+    mode: str = "standard",
+    last: bool = False,
+    types: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Lines for boxes and scores that are joined in an output, which a layer may move on."""
+    build = GraphBuilder("g", ["x", "boxes", "scores", "joined"])
+    x = build.input("x", ir.DataType.FLOAT, [1, 4], source="x")
+    made = []
+    for index, (name, operator) in enumerate((("boxes", "Exp"), ("scores", "Softplus"))):
+        with build.layer(Origin(name, operator, index)):
+            made.append(build.name_value(build.emit(operator, [x]), name, name))
+    with build.layer(Origin("join", "Concat", 2)):
+        y = build.name_value(build.emit("Concat", made, {"axis": 1}), "joined", "joined")
+    if last:
+        with build.layer(Origin("last", "Reshape", 3)):
+            y = build.emit("Reshape", [y, build.constant(np.array([2, 4]))])
+    graph = build.finish([y])
+    source = graph_model(["x"], [("boxes", ["x"], ["boxes"]), ("scores", ["x"], ["scores"])], ["boxes", "scores"])
+    groups = group(graph)
+    ids = dict.fromkeys(["Input_x", *(item.layer_id for item in groups)], data_type)
+    plan = make_plan(graph, groups, {**ids, **(types or {})}, scheme=scheme, mode=mode)
+    known = {"boxes": BOXES, "scores": scores}
+    extents, ranges = {}, {}
+    for key, slot in plan.slots.items():
+        for name in slot.observed:
+            # A conversion has the numbers of what it converts.
+            extents[name] = next((ends for part, ends in known.items() if part in name), (-1.0, 1.0))
+        ends = [extents[name] for name in slot.observed]
+        ranges[key] = Range(low=np.array(min(low for low, _ in ends)), high=np.array(max(high for _, high in ends)))
+    warnings, notes = mixed_ranges(plan, extents, solve(plan, ranges), source)
+    return [*warnings, *notes]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["output", "moved on to the output"])
+def test_parts_that_are_joined_in_float16_at_the_end_are_told_of_with_what_would_be_left_of_them(last: bool) -> None:
+    (line,) = left(last=last)
+    # One step of uint8 is 640 / 255 = 2.51, of which 0.9 is a third.
+    assert line.startswith(
+        "layer '@Concat_join_2' joins numbers of very different ranges; nothing is lost, because mode 'standard' "
+        "leaves it in float16, but one uint8 scale, as with 'mode: full', has steps of 2.51, which leaves too little "
+        "of @Softplus_scores_1:out0: @Exp_boxes_0:out0 (0 to 640: 255 steps), @Softplus_scores_1:out0 (0 to 0.9: "
+        "0.359 steps); "
+    )
+    assert advice(line, "outputs") == [{"name": "boxes"}, {"name": "scores"}]
+    tail = {"@Concat_join_2...": "float16"} if last else {}
+    assert advice(line, "data_type") == {"*": "uint8", "@Concat_join_2": "float16", **tail}
+    assert line.endswith(" (or int16)")
+
+
+def test_types_that_are_advised_for_the_end_help_in_any_mode() -> None:
+    (line,) = left(mode="full")
+    assert "puts numbers of very different ranges on one uint8 scale" in line
+    for dtype in ("float16", "int16"):
+        assert left(mode="full", types={"Concat_join_2": dtype}) == []
+
+
+def test_parts_in_float16_that_are_alike_are_not_told_of() -> None:
+    assert left(scores=(0.0, 640 / 255 * 16.1)) == []
+    assert len(left(scores=(0.0, 640 / 255 * 15.9))) == 1
+
+
+def test_steps_that_parts_in_float16_would_have_are_those_of_the_scheme() -> None:
+    (line,) = left("int8", scheme="dynamic_fixed_point")
+    # 640 / 8 = 80 fits in -128..127, 640 / 4 = 160 does not.
+    assert "one int8 scale, as with 'mode: full', has steps of 8, which" in line
+
+
+@pytest.mark.parametrize("data_type", ["int16", "float16"])
+def test_parts_that_would_have_more_bits_are_not_told_of(data_type: str) -> None:
+    assert left(data_type) == []
+
+
+def test_a_join_that_was_given_float16_is_not_told_of() -> None:
+    assert left(types={"Concat_join_2": "float16"}) == []
+
+
+@pytest.mark.zoo
+def test_mixed_output_of_a_detector_is_told_of_by_name(synap: Synap, zoo: Path, tmp_path: Path) -> None:
+    scenes = np.load(zoo / "images/digit_scenes_60.npz")["images"][:2]
+    for number, scene in enumerate(scenes):
+        np.save(tmp_path / f"{number}.npy", scene[np.newaxis].transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    meta = tmp_path / "meta.yaml"
+    meta.write_text("quantization: {dataset: '*.npy'}\n", encoding="utf-8")
+    words = ["--model", zoo / "models/detection/digits_det_160.onnx", "--meta", meta, "--target", "GENERIC"]
+    result = synap("convert", *words, "--out-format", "onnx", "--out-dir", tmp_path / "out")
+    assert result.code == 0
+    (line,) = (line for line in (result.out + result.err).splitlines() if "layer '@Concat_/Concat_9_" in line)
+    assert "joins numbers of very different ranges; nothing is lost" in line
+    assert "'outputs: [{name: '/Mul_output_0'}, {name: '/Sigmoid_output_0'}]'" in line
+
+
+@pytest.mark.parametrize(
+    ("join", "found"), [("uint8", "Concat_join_3"), ("float16", "Concat_join_3"), ("int16", "Concat_join_3")]
+)
+def test_parts_that_are_joined_with_more_bits_and_then_converted_to_fewer_are_found(join: str, found: str) -> None:
+    (line,) = warned({"boxes": BOXES, "scores": SCORES}, {"*": "uint8", "@Concat_join_3": join, "x": "int16"})
+    assert line.startswith(
+        f"layer '@{found}' puts numbers of very different ranges on one uint8 scale with steps of 2.51, which leaves "
+        "too little of @Softplus_scores_1:out0: "
+    )
+    assert advice(line, "outputs") == [{"name": "boxes"}, {"name": "scores"}, {"name": "features"}]
+    types = advice(line, "data_type")
+    assert types == {"*": "uint8", "@Concat_join_3": "int16", "@Concat_join_3...": "int16"}
+    assert warned({"boxes": BOXES, "scores": SCORES}, types) == []
+
+
+def test_inputs_that_are_joined_in_float16_and_then_read_with_8_bits_are_found() -> None:
+    build = GraphBuilder("g", ["x", "y", "z"])
+    inputs = [build.input(name, ir.DataType.FLOAT, [1, 4], source=name) for name in ("x", "y")]
+    with build.layer(Origin("join", "Concat", 0)):
+        joined = build.emit("Concat", inputs, {"axis": 1})
+    with build.layer(Origin("move", "Reshape", 1)):
+        joined = build.emit("Reshape", [joined, build.constant(np.array([2, 4]))])
+    with build.layer(Origin("last", "Abs", 2)):
+        graph = build.finish([build.emit("Abs", [joined])])
+    groups = group(graph)
+    ids = ["Input_x", "Input_y", *(item.layer_id for item in groups)]
+    plan = make_plan(graph, groups, dict.fromkeys(ids, "uint8"), scheme="default")
+    assert {"Input_x", "Input_y", "Concat_join_0", "Reshape_move_1"} == set(plan.left)
+    extents = {
+        name: (0.0, 1.0) if name == "y" else (0.0, 255.0) for slot in plan.slots.values() for name in slot.values
+    }
+    ranges = {key: Range(low=np.array(0.0), high=np.array(255.0)) for key in plan.slots}
+    ((line,), _) = mixed_ranges(plan, extents, solve(plan, ranges))
+    assert line.startswith(
+        "layer '@Concat_join_0' puts numbers of very different ranges on one uint8 scale with steps of 1, which leaves "
+        "too little of @Input_y:out0: @Input_x:out0 (0 to 255: 255 steps), @Input_y:out0 (0 to 1: 1 steps); use more"
+    )
     assert "outputs:" not in line
 
 
@@ -189,7 +327,7 @@ def test_input_that_is_joined_cannot_be_cut_in_front_of() -> None:
     ids = ["Input_x", *(item.layer_id for item in groups)]
     plan = make_plan(graph, groups, dict.fromkeys(ids, "uint8"), scheme="default")
     ranges = {key: Range(low=np.array(0.0), high=np.array(100.0)) for key in plan.slots}
-    (line,) = mixed_range_warnings(plan, {"x": (0.0, 1.0), "t": (0.0, 100.0)}, solve(plan, ranges))
+    ((line,), _) = mixed_ranges(plan, {"x": (0.0, 1.0), "t": (0.0, 100.0)}, solve(plan, ranges))
     assert "leaves too little of @Input_x:out0: " in line
     assert ", @Input_x:out0 (0 to 1: 2.55 steps); " in line
     assert "outputs:" not in line

@@ -3,47 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from synap_core.quantization.analysis import Analysis, LayerFigures, Suggestion
 from synap_core.quantization.metrics import Figures
 from synap_core.quantization.page import render_page
-
-EVIL = "</title></style></pre><script>alert('x')</script><img src=x onerror=\"alert(1)\"> \x1b[2J\n&amp; ${ANCHORS}"
-VOID = {"br", "circle", "line", "meta", "rect"}
-
-
-class Reader(HTMLParser):
-    """Collects elements, attributes and texts; elements must be closed in the order they were opened."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.texts.setdefault(self.open[-1], []).append(data)
+from tests.support.pages import EVIL, Reader, require_colours_for_light_and_dark, require_self_contained
 
 
 def figures(sqnr_db: float) -> Figures:
@@ -105,17 +71,12 @@ def test_names_are_only_text() -> None:
 
 def test_page_needs_nothing_from_elsewhere() -> None:
     page = render_page(analysis(), "net")
-    names = {name for name, _ in Reader(page).attributes}
-    assert not names & {"src", "href", "xlink:href", "srcset", "data", "action"}
-    assert not re.search(r"https?:|url\(|@import|<script", page)
-    assert "default-src 'none'" in page
+    require_self_contained(page)
+    assert "<script" not in page
 
 
 def test_page_has_colours_for_light_and_dark() -> None:
-    page = render_page(analysis(), "net")
-    light, dark = (set(re.findall(r"(--\w+): #", part)) for part in page.split("prefers-color-scheme: dark"))
-    assert light == dark
-    assert set(re.findall(r"var\((--\w+)\)", page)) <= light
+    require_colours_for_light_and_dark(render_page(analysis(), "net"))
 
 
 def test_without_layers_alone_there_are_no_dots() -> None:

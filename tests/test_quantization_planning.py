@@ -14,6 +14,7 @@ from synap_core.graph.annotations import Origin, State, quant_of
 from synap_core.graph.build import GraphBuilder
 from synap_core.graph.groups import group
 from synap_core.quantization.data_types import input_layer_id
+from synap_core.quantization.interface import QuantSpec
 from synap_core.quantization.plan import Plan
 from synap_core.quantization.planning import make_plan
 from tests.support.comparison import OnnxSession
@@ -469,6 +470,18 @@ def test_bias_has_the_scale_of_the_product(kind: str) -> None:
     assert plan.graph.graph.initializers[bias.key].shape.numpy() == (4,)  # type: ignore[union-attr]  # static
 
 
+@pytest.mark.parametrize("scheme", ["default", "perchannel_symmetric_affine"])
+@pytest.mark.parametrize("rank", [3, 4])
+def test_bias_of_a_product_of_higher_rank_has_the_scale_of_the_product(scheme: str, rank: int) -> None:
+    net = Net()
+    y = net("Add", net("MatMul", net.input(*(1, 2, 5, 3)[4 - rank :]), net.weights(3, 4)), net.weights(4))
+    plan = planned(net.model(y), "int8", scheme=scheme)
+    (bias,) = plan.biases.values()
+    (weight,) = plan.constants.values()
+    assert (bias.data, bias.weight, bias.axis) == ("x", weight.key, 0)
+    assert weight.role == "weight"
+
+
 @pytest.mark.parametrize("kind", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
 def test_bias_of_float16_is_a_constant(kind: str) -> None:
     net = Net()
@@ -571,6 +584,18 @@ def test_input_that_a_layer_computes_with_is_quantized_in_standard_mode() -> Non
     plan = planned(net.model(net("Abs", x), net("Abs", net("Reshape", x, net.integers(4, 1)))), mode="standard")
     assert plan.slots["x"].spec.dtype == "uint8"
     assert conversions(plan) == []
+
+
+def test_plan_says_what_it_left_in_float16_and_how_it_would_be_quantized_otherwise() -> None:
+    net = Net()
+    x = net.input(1, 4)
+    y = net("Reshape", net("Abs", net("Reshape", x, net.integers(4, 1))), net.integers(1, 4))
+    model = net.model(y)
+    plan = planned(model.clone(), "int8", scheme="asymmetric_affine", mode="standard")
+    spec = QuantSpec(dtype="int8", scheme="asymmetric_affine")
+    assert plan.left == {"Input_x": spec, "RESHAPE_reshape0_0": spec, "RESHAPE_reshape2_2": spec}
+    assert planned(model.clone(), mode="full").left == {}
+    assert planned(model.clone(), "float16", mode="standard").left == {}
 
 
 def test_padding_that_belongs_to_a_product_is_quantized_with_it() -> None:

@@ -149,6 +149,7 @@ def test_mapping_without_an_override_is_refused(tmp_path: Path, rules: str) -> N
         ("'77'", "Layer name '77' not in the model; available: input1, conv1"),
         ("zzz", "Layer name 'zzz' not in the model; available: input1, conv1, conv2"),
         ("'@Conv_conv5_9'", "Layer ID 'Conv_conv5_9' not in the model; did you mean '@Conv_conv5_4'?"),
+        ("'@Conv_conv1'", "Layer ID 'Conv_conv1' not in the model; did you mean '@Conv_conv1_0'?"),
         ("'@conv5'", "Layer ID 'conv5' not in the model; write 'conv5' without '@'"),
         ("'@zzz'", "Layer ID 'zzz' not in the model; available: '@Input_input1' or '@Conv_conv1_0' or "),
         ("''", "Layer name '' not in the model"),

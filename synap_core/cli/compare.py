@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ import click
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
 from synap_core.cli.tables import print_table
 from synap_core.errors import InputError, one_line
+from synap_core.metafile.vocabulary import RANDOM_DATASET
 from synap_core.version import toolkit_version
 
 if TYPE_CHECKING:
     from synap_core.quantization.analysis import Analysis, LayerFigures
+    from synap_core.quantization.dataset import SampleFilesError
     from synap_core.quantization.pipeline import Quantized
 
 PATH = click.Path(path_type=Path, readable=False)
@@ -36,7 +39,7 @@ SAME_DATA = (
 @click.option(
     "--target", default="GENERIC", show_default=True, metavar="SOC", help="The system on chip it is converted for."
 )
-@click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file looks like.")
+@click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file is called.")
 @click.option(
     "--samples", "count", type=click.IntRange(1), default=DEFAULT_SAMPLES, show_default=True, help="Samples to use."
 )
@@ -83,6 +86,7 @@ def command(  # noqa: PLR0913 - one argument per option
     model then: the layers with the lowest damage figure come first, since they cost most.
     """
     from synap_core.quantization.analysis import analyse
+    from synap_core.quantization.dataset import SampleFilesError
     from synap_core.quantization.pipeline import open_quantizer
     from synap_core.quantization.raising import spread
     from synap_core.request import ConvertRequest
@@ -100,8 +104,14 @@ def command(  # noqa: PLR0913 - one argument per option
         cache_dir=cache_dir,
         jobs=jobs,
     )
+    _check_patterns(files)
     with _progress("Quantizing and comparing..."):
-        quantized = open_quantizer(request, load_host(ctx), samples=files).run()
+        try:
+            quantizer = open_quantizer(request, load_host(ctx), samples=files)
+        except SampleFilesError as error:
+            # The data set of the metafile is opened in the same way.
+            raise _about_samples(error) if error.globs == files else error from error
+        quantized = quantizer.run()
         indices = spread(quantized.runner.count, count)
         analysis = analyse(quantized.plan, quantized.parameters, quantized.runner, indices, alone=not no_alone)
     for warning in quantized.warnings:
@@ -115,6 +125,29 @@ def command(  # noqa: PLR0913 - one argument per option
         _print(analysis, top, notes)
         if html is not None:
             click.echo(one_line(f"{html}: {html.stat().st_size:,} bytes"))
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    """Find out before the work that there are no samples."""
+    for pattern in patterns:
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may be absolute
+        if pattern != RANDOM_DATASET and all(Path(path).is_dir() for path in found):
+            msg = f"no file matches the samples {pattern!r}"
+            raise InputError(msg, hint="give files, not folders" if found else "relative names start here")
+
+
+def _about_samples(error: SampleFilesError) -> InputError:
+    """The error in the words for samples of the command line: they have no place in the metafile."""
+    patterns, inputs = error.globs, error.inputs
+    if len(patterns) == inputs:
+        return InputError(error.message, hint=error.hint)
+    msg = f"{len(patterns)} SAMPLES for {inputs} input(s) of the model"
+    suffixes = {Path(pattern).suffix for pattern in patterns}
+    if len(patterns) > inputs and all(Path(pattern).is_file() for pattern in patterns):
+        example = Path(patterns[0]).parent / f"*{suffixes.pop() if len(suffixes) == 1 else ''}"
+        hint = f'put the pattern in quotes, "{example}" for example: without them the shell makes file names of it'
+        return InputError(msg, hint=hint)
+    return InputError(msg, hint="give one pattern, in quotes, for each input")
 
 
 @contextlib.contextmanager
@@ -164,7 +197,8 @@ def _print(analysis: Analysis, top: int | None, notes: list[str]) -> None:
     shown = analysis.layers[:top]
     print_table(headers, [_row(layer) for layer in shown])
     if len(shown) < len(analysis.layers):
-        click.echo(f"... and {len(analysis.layers) - len(shown)} layers that lose less")
+        hidden = len(analysis.layers) - len(shown)
+        click.echo(f"... and {hidden} {'layer that loses' if hidden == 1 else 'layers that lose'} less")
     click.echo(f"\nOutputs, on {analysis.samples} {'sample' if analysis.samples == 1 else 'samples'}:")
     print_table(("OUTPUT", *headers[2:5]), [(name, *figures_as_text(f)) for name, f in analysis.outputs.items()])
     click.echo(f"\n{advice(analysis)}.")

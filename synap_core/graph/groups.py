@@ -19,7 +19,10 @@ PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that begin a group when their weights are constant."""
 
 CHANNEL_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
-"""Operators that belong to a product before them when all their other operands are constants, one per channel."""
+"""Operators that belong to a product before them when all their other operands are constants, one per channel.
+
+Channels are along the last axis behind a matrix product, along the second one behind the others.
+"""
 
 AFFINE_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div"})
 """Operators that belong to the activation before them when their other operand is one number."""
@@ -101,7 +104,8 @@ def _is_product(node: ir.Node) -> bool:
 def _from_product(node: ir.Node, kept: Collection[str], written_out: Mapping[int, list[ir.Node]]) -> list[ir.Node]:
     nodes = [node]
     value = node.outputs[0]
-    while (reader := _only_reader(value, kept)) is not None and _is_channel_operator(reader, value):
+    axis = _channel_axis(node)
+    while (reader := _only_reader(value, kept)) is not None and _is_channel_operator(reader, value, axis):
         nodes.append(reader)
         value = reader.outputs[0]
     activation = next((written_out[id(use.node)] for use in value.uses() if id(use.node) in written_out), None)
@@ -134,22 +138,29 @@ def _only_reader(value: ir.Value, kept: Collection[str]) -> ir.Node | None:
     return next(iter(users.values()))
 
 
-def _is_channel_operator(node: ir.Node, value: ir.Value) -> bool:
+def _channel_axis(product: ir.Node) -> int:
+    """Axis of the channels in what a product gives."""
+    return max(len(shape_of(product.outputs[0])) - 1, 0) if product.op_type == "MatMul" else 1
+
+
+def _is_channel_operator(node: ir.Node, value: ir.Value, axis: int) -> bool:
     if node.domain or node.op_type not in CHANNEL_OPERATORS or len(node.outputs) != 1:
         return False
     others = [operand for operand in node.inputs if operand is not None and operand is not value]
     if len(others) < len([operand for operand in node.inputs if operand is not None]) - 1 or not others:
         return False
-    return all(other.const_value is not None and _per_channel(node, other, value) for other in others)
+    return all(other.const_value is not None and _per_channel(node, other, value, axis) for other in others)
 
 
-def _per_channel(node: ir.Node, constant: ir.Value, value: ir.Value) -> bool:
+def _per_channel(node: ir.Node, constant: ir.Value, value: ir.Value, axis: int) -> bool:
     if node.op_type == "BatchNormalization":
-        return True
+        return axis == 1
     sizes, shape = shape_of(constant), shape_of(value)
-    axis = 1 if len(shape) > 2 else len(shape) - 1
     padded = (1,) * (len(shape) - len(sizes)) + sizes
-    return len(padded) == len(shape) and all(size == 1 for i, size in enumerate(padded) if i != axis)
+    # A constant of more items than there are channels would make further ones.
+    return len(padded) == len(shape) and all(
+        size == 1 or (i == axis and size == shape[i]) for i, size in enumerate(padded)
+    )
 
 
 def _is_activation(node: ir.Node, value: ir.Value) -> bool:

@@ -39,6 +39,10 @@ class QuantizedTensor(ir.LazyTensor):
     def _real(self) -> ir.TensorProtocol:
         return ir.Tensor(dequantized(self.integers, self.quant))
 
+    def __repr__(self) -> str:
+        # That of the base class shows the function, a method of this object, and with it this object again.
+        return f"{type(self).__name__}(shape={self.integers.shape}, quant={self.quant!r}, name={self.name!r})"
+
     def mapped(self, change: Callable[[Array], Array], axis: int | None) -> QuantizedTensor:
         """Rearrange the items.
 

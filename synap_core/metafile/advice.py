@@ -13,7 +13,7 @@ from synap_core.metafile.vocabulary import INPUT_POLICIES, OUTPUT_POLICIES, VIDE
 
 def warnings_for(metafile: Metafile, document: Document) -> tuple[str, ...]:
     """List what deserves a warning, in the order of the checks, each with its place."""
-    found = (*_upright_images(metafile, document), *_normalised_arrays(metafile), *_idle_policies(metafile))
+    found = (*_upright_images(metafile, document), *_idle_policies(metafile))
     return tuple(one_line(f"{document.where(path)}: {text}") for path, text in found)
 
 
@@ -26,17 +26,6 @@ def _upright_images(metafile: Metafile, document: Document) -> Iterator[tuple[Da
         # Written as {h:, w:} the order is certain.
         if height > width and document.has((*path, 0)):
             yield path, f"preprocess size [{height}, {width}] is height {height}, width {width}; is the order right?"
-
-
-def _normalised_arrays(metafile: Metafile) -> Iterator[tuple[DataPath, str]]:
-    datasets = () if metafile.quantization is None else metafile.quantization.dataset
-    for i, (entry, dataset) in enumerate(zip(metafile.inputs, datasets, strict=False)):
-        means = entry.means if isinstance(entry.means, tuple) else (entry.means or 0.0,)
-        if dataset.lower().endswith(".npy") and (any(means) or entry.scale not in (None, 1.0)):
-            yield (
-                ("quantization", "dataset", i),
-                f"means and scale of input {i} are not applied to .npy files, which must be normalised already",
-            )
 
 
 def _idle_policies(metafile: Metafile) -> Iterator[tuple[DataPath, str]]:

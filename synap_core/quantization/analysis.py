@@ -13,7 +13,6 @@ from synap_core.quantization.interface import Runner
 from synap_core.quantization.metrics import Candidate, Comparer, Errors, Figures, format_db
 from synap_core.quantization.noise import (
     LADDER,
-    RANKS,
     Alone,
     Layer,
     Raise,
@@ -23,7 +22,6 @@ from synap_core.quantization.noise import (
     quantized_alone,
     split_off_constants,
 )
-from synap_core.quantization.operators import moved_inputs
 from synap_core.quantization.parameters import Parameters, annotate
 from synap_core.quantization.plan import Plan
 
@@ -193,20 +191,16 @@ def metafile_lines(plan: Plan, raised: Mapping[str, str]) -> str:
         plan: The plan.
         raised: Data type of each raised layer, by its id.
     """
-    types = {layer.layer_id: layer.dtype for layer in layers_of(plan) if not (layer.conversion or _is_left(layer))}
+    # What the plan leaves in float16 gets there without being named.
+    types = {
+        layer.layer_id: layer.dtype
+        for layer in layers_of(plan)
+        if not (layer.conversion or layer.layer_id in plan.left)
+    }
     base = Counter(types.values()).most_common(1)[0][0] if types else next(iter(raised.values()))
     others = {layer_id: dtype for layer_id, dtype in (types | dict(raised)).items() if dtype != base}
     lines = ["quantization:", "  data_type:", f"    '*': {base}"]
     return "\n".join([*lines, *(f"    {_yaml_text(f'@{layer_id}')}: {dtype}" for layer_id, dtype in others.items())])
-
-
-def _is_left(layer: Layer) -> bool:
-    """Whether a layer is in float16 because the plan leaves what only moves numbers so, at the ends of a graph."""
-    return (
-        RANKS[layer.dtype] == RANKS[LADDER[-1]]
-        and layer.group is not None
-        and all(moved_inputs(node) for node in layer.group.nodes)
-    )
 
 
 def _yaml_text(text: str) -> str:

@@ -224,7 +224,8 @@ class _Layers:
         msg = f"Layer ID {layer_id!r} not in the model"
         if self._keys(layer_id):
             raise InputError(msg, where=where, hint=f"write {layer_id!r} without '@' for a layer by its name")
-        close = difflib.get_close_matches(layer_id, list(self.ids), n=1, cutoff=0.5)
+        begun = [known for known in self.ids if layer_id and known.startswith(layer_id)]
+        close = begun or difflib.get_close_matches(layer_id, list(self.ids), n=1, cutoff=0.5)
         hint = f"did you mean '@{close[0]}'?" if close else f"available: {_ids(self.ids)}"
         raise InputError(msg, where=where, hint=hint)
 

@@ -125,6 +125,21 @@ class Dataset:
         return digest.digest()
 
 
+class SampleFilesError(InputError):
+    """The patterns of a data set do not fit the inputs of a model.
+
+    Args:
+        error: What is wrong, in the words for a metafile.
+        globs: The patterns.
+        inputs: Number of inputs.
+    """
+
+    def __init__(self, error: InputError, globs: Sequence[str], inputs: int) -> None:
+        super().__init__(error.message, where=error.where, hint=error.hint)
+        self.globs = tuple(globs)
+        self.inputs = inputs
+
+
 def open_dataset(source: SourceModel, selection: Selection, meta: Metafile, graph: ir.Model | None = None) -> Dataset:
     """Find the sample files that a metafile names.
 
@@ -136,21 +151,22 @@ def open_dataset(source: SourceModel, selection: Selection, meta: Metafile, grap
             without it the inputs are named as in the model.
 
     Raises:
-        InputError: There are no files, or not as many for each input, or their kind does not fit their input.
+        SampleFilesError: There are no files, or not as many for each input, or their kind does not fit their input.
+        InputError: The metafile does not fit the model.
     """
     globs = () if meta.quantization is None else meta.quantization.dataset
     tensors = selection.inputs
-    _check_counts(len(tensors), globs, meta)
+    _check_entries(len(tensors), meta)
     names = [source.tensors[tensor].name for tensor in tensors]
     constant: dict[str, Array] = {}
     if graph is not None:
         names, constant = _of_graph(graph, len(tensors))
     describer = Describer(source, meta, selection)
-    inputs = tuple(
-        _sample_input(name, _described(describer, tensor), position, pattern, meta)
-        for position, (name, tensor, pattern) in enumerate(zip(names, tensors, globs, strict=True))
-    )
-    _check_equal_numbers(inputs, globs, meta)
+    described = [_described(describer, tensor) for tensor in tensors]
+    try:
+        inputs = _sample_inputs(names, described, globs, meta)
+    except InputError as error:
+        raise SampleFilesError(error, globs, len(tensors)) from error
     return Dataset(inputs=inputs, constant=constant)
 
 
@@ -183,16 +199,30 @@ def in_order(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_counts(inputs: int, globs: Sequence[str], meta: Metafile) -> None:
-    where = meta.where("quantization", "dataset") or None
+def _check_entries(inputs: int, meta: Metafile) -> None:
     if meta.inputs and len(meta.inputs) != inputs:
         msg = f"the model has {inputs} input(s) but the metafile has {len(meta.inputs)}"
         raise InputError(
             msg, where=meta.where("inputs") or None, hint="quantization needs an entry for each, '- ' will do"
         )
-    if len(globs) != inputs:
-        msg = f"the model has {inputs} input(s) but there are {len(globs)} quantization dataset(s)"
-        raise InputError(msg, where=where, hint="give one dataset for each input")
+
+
+def _sample_inputs(
+    names: Sequence[str], tensors: Sequence[TensorMeta], globs: Sequence[str], meta: Metafile
+) -> tuple[SampleInput, ...]:
+    if len(globs) != len(tensors):
+        msg = f"the model has {len(tensors)} input(s) but there are {len(globs)} quantization dataset(s)"
+        where = meta.where("quantization", "dataset") or None
+        hint = "give one dataset for each input"
+        if len(globs) > len(tensors):
+            hint += "; a single glob takes as many files as you like"
+        raise InputError(msg, where=where, hint=hint)
+    inputs = tuple(
+        _sample_input(name, tensor, position, pattern, meta)
+        for position, (name, tensor, pattern) in enumerate(zip(names, tensors, globs, strict=True))
+    )
+    _check_equal_numbers(inputs, globs, meta)
+    return inputs
 
 
 def _of_graph(graph: ir.Model, inputs: int) -> tuple[list[str], dict[str, Array]]:
@@ -225,7 +255,8 @@ def _sample_input(name: str, tensor: TensorMeta, position: int, pattern: str, me
     files = tuple(path for path in map(Path, found) if not path.is_dir())
     if not files:
         msg = f"Quantization dataset is empty: no file matches {pattern!r}"
-        raise InputError(msg, where=where, hint="relative names start at the folder of the metafile")
+        hint = f"it is a folder: write '{pattern}/*'" if found else "relative names start at the folder of the metafile"
+        raise InputError(msg, where=where, hint=hint)
     return SampleInput(name=name, tensor=tensor, files=files, arrays=arrays)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from html import escape
 
-from synap_core.errors import one_line
+from synap_core.pages import cell, document, kept_text, legend, table, text, tiles
 from synap_core.quantization.analysis import Analysis, LayerFigures, Suggestion, advice
 from synap_core.quantization.metrics import EXACT, Figures, figures_as_text, format_db
 
@@ -22,44 +21,17 @@ NUMBER_EVERY = 5
 LOWEST_DB, HIGHEST_DB = -20, 120
 """Ends of the chart, whatever the numbers."""
 
+COLOURS = {"bar": ("#7aa7d9", "#3f6fa6"), "dot": ("#1f4e8c", "#a9cdf5"), "raise": ("#c2410c", "#ff9b5e")}
+
 STYLE = """\
-:root { color-scheme: light dark; --page: #ffffff; --text: #1b1f24; --soft: #59636e; --line: #d8dee4;
-  --panel: #f5f7f9; --bar: #7aa7d9; --dot: #1f4e8c; --raise: #c2410c; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171a; --text: #e6e9ec; --soft: #9aa4ae; --line: #343b42;
-  --panel: #1d2226; --bar: #3f6fa6; --dot: #a9cdf5; --raise: #ff9b5e; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 24px 20px 48px; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 24px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 17px; margin: 32px 0 8px; }
-p, ul { margin: 0 0 10px; max-width: 80ch; }
-.soft { color: var(--soft); }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 18px 0; padding: 0; list-style: none; max-width: none; }
-.tiles li { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 8px 16px; }
-.tiles b { display: block; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--panel); }
-.legend { display: flex; flex-wrap: wrap; gap: 6px 20px; font-size: 13px; margin: 0 0 8px; max-width: none; }
-.legend i { display: inline-block; width: 10px; height: 10px; margin-right: 6px; }
 .legend .bar { background: var(--bar); }
 .legend .dot { background: var(--dot); border-radius: 50%; }
 .legend .raise { background: var(--raise); border-radius: 50%; }
-svg { display: block; }
-svg text { fill: var(--soft); font: 11px system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-svg .grid { stroke: var(--line); }
 svg .bar { fill: var(--bar); }
 svg .dot { fill: var(--dot); stroke: var(--panel); }
 svg .dot.raise, svg .mark { fill: var(--raise); }
 svg text.mark { font-weight: 700; }
 svg g.layer:hover .bar { opacity: .7; }
-pre { margin: 0 0 10px; padding: 12px 16px; white-space: pre-wrap; overflow-wrap: anywhere;
-  border: 1px solid var(--line); border-radius: 8px; background: var(--panel); font: 13px/1.5 ui-monospace, monospace; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-th { color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom; white-space: normal; }
-th.text, td.text { text-align: left; }
-td.name { min-width: 220px; font-size: 13px; white-space: normal; overflow-wrap: anywhere; }
-tr:last-child td { border-bottom: 0; }
 .badge { color: var(--raise); font-weight: 600; font-size: 12px; white-space: nowrap; }
 """
 
@@ -88,17 +60,12 @@ def render_page(
         notes: What the reader should know about the figures.
         version: Version of the toolkit.
     """
-    name = _text(title)
+    name = text(title)
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Accuracy of {name}</title><style>{STYLE}</style></head><body>",
         f"<h1>Quantization accuracy of {name}</h1>",
-        f'<p class="soft">{_text(quantization)}</p>' if quantization else "",
+        f'<p class="soft">{text(quantization)}</p>' if quantization else "",
         _tiles(analysis),
-        *(f"<p><b>Note:</b> {_text(note)}</p>" for note in notes),
+        *(f"<p><b>Note:</b> {text(note)}</p>" for note in notes),
         "<h2>Layers in execution order</h2>",
         _legend(analysis),
         f'<div class="scroll">{_chart(analysis)}</div>',
@@ -110,20 +77,14 @@ def render_page(
         _suggestion(analysis),
         "<h2>Layers, those that lose most first</h2>",
         _layers(analysis),
-        f'<p class="soft">synap {_text(version)}</p>' if version else "",
-        "</body></html>",
+        f'<p class="soft">synap {text(version)}</p>' if version else "",
     ]
-    return "\n".join(part for part in parts if part) + "\n"
-
-
-def _text(text: str) -> str:
-    """Text for any place of the page; control characters are dropped."""
-    return escape(one_line(text), quote=True)
+    return document(f"Accuracy of {name}", parts, colours=COLOURS, style=STYLE)
 
 
 def _tiles(analysis: Analysis) -> str:
     cosine = min(figures.cosine for figures in analysis.outputs.values())
-    tiles = [
+    entries = [
         (
             _with_unit(analysis.worst_db),
             "SQNR of the worst output" if len(analysis.outputs) > 1 else "SQNR of the output",
@@ -133,9 +94,8 @@ def _tiles(analysis: Analysis) -> str:
         (str(sum(not layer.conversion for layer in analysis.layers)), "quantized layers and inputs"),
     ]
     if analysis.suggestion is not None:
-        tiles.append((_with_unit(analysis.suggestion.expected_db), "expected with the suggestion"))
-    items = "".join(f"<li><b>{value}</b>{what}</li>" for value, what in tiles)
-    return f'<ul class="tiles">{items}</ul>'
+        entries.append((_with_unit(analysis.suggestion.expected_db), "expected with the suggestion"))
+    return tiles(entries)
 
 
 def _with_unit(value: float) -> str:
@@ -148,7 +108,7 @@ def _legend(analysis: Analysis) -> str:
         entries.append(("dot", "SQNR of the worst output when only this layer is quantized (damage, dB)"))
     if analysis.suggestion is not None:
         entries.append(("raise", "suggested for more bits"))
-    return '<p class="legend">' + "".join(f'<span><i class="{c}"></i>{t}</span>' for c, t in entries) + "</p>"
+    return legend(entries)
 
 
 def _measured_alone(analysis: Analysis) -> bool:
@@ -217,7 +177,7 @@ def _layer_marks(layer: LayerFigures, x: float, pitch: float, ends: tuple[int, i
     ]
     if layer.damage_db is not None:
         parts.append(f"damage {format_db(layer.damage_db)}")
-    yield f'<g class="layer"><title>{_text(", ".join(parts))} dB</title>'
+    yield f'<g class="layer"><title>{text(", ".join(parts))} dB</title>'
     size = f'width="{width:.1f}" height="{max(bottom - top, 1):.1f}"'
     yield f'<rect class="bar" x="{x - width / 2:.1f}" y="{top}" {size} rx="1"/>'
     if layer.damage_db is not None:
@@ -228,24 +188,19 @@ def _layer_marks(layer: LayerFigures, x: float, pitch: float, ends: tuple[int, i
 
 def _outputs(outputs: Mapping[str, Figures]) -> str:
     rows = [
-        [_cell(name, "text name"), *(_cell(text) for text in figures_as_text(figures))]
+        [cell(name, "text name"), *(cell(figure) for figure in figures_as_text(figures))]
         for name, figures in outputs.items()
     ]
-    return _table([("Output", "text"), ("Cosine", ""), ("SQNR, dB", ""), ("Largest error", "")], rows)
+    return table([("Output", "text"), ("Cosine", ""), ("SQNR, dB", ""), ("Largest error", "")], rows)
 
 
 def _suggestion(analysis: Analysis) -> str:
-    sentence = f"<p>{_text(advice(analysis))}.</p>"
+    sentence = f"<p>{text(advice(analysis))}.</p>"
     if analysis.suggestion is None:
         return sentence
     # Lines keep their ends here; every line by itself is cleaned like any other text.
-    lines = "\n".join(_text_kept(line) for line in analysis.suggestion.metafile.splitlines())
+    lines = "\n".join(kept_text(line) for line in analysis.suggestion.metafile.splitlines())
     return f"{sentence}<p>In the metafile:</p><pre>{lines}</pre>"
-
-
-def _text_kept(line: str) -> str:
-    """Text of a line whose blanks matter."""
-    return escape("".join(c for c in line if c.isprintable()), quote=True)
 
 
 def _layers(analysis: Analysis) -> str:
@@ -253,25 +208,15 @@ def _layers(analysis: Analysis) -> str:
     headers = [("#", ""), ("Layer", "text"), ("Type", "text"), ("Cosine", ""), ("Accumulated SQNR, dB", "")]
     headers += [("Largest error", ""), *([("Alone SQNR, dB", ""), ("Damage SQNR, dB", "")] if alone else [])]
     raised = _raised(analysis.suggestion)
-    return _table(headers, [_layer_row(layer, raised, alone=alone) for layer in analysis.layers])
+    return table(headers, [_layer_row(layer, raised, alone=alone) for layer in analysis.layers])
 
 
 def _layer_row(layer: LayerFigures, raised: Mapping[str, str], *, alone: bool) -> list[str]:
     new = raised.get(layer.layer_id)
-    badge = "" if new is None else f' <span class="badge">raise to {_text(new)}</span>'
-    cells = [_cell(str(layer.position)), f'<td class="text name">{_text(layer.layer_id)}{badge}</td>']
-    cells += [_cell(layer.dtype, "text"), *(_cell(text) for text in figures_as_text(layer.accumulated))]
+    badge = "" if new is None else f' <span class="badge">raise to {text(new)}</span>'
+    cells = [cell(str(layer.position)), f'<td class="text name">{text(layer.layer_id)}{badge}</td>']
+    cells += [cell(layer.dtype, "text"), *(cell(figure) for figure in figures_as_text(layer.accumulated))]
     if alone:
-        cells.append(_cell("" if layer.alone is None else format_db(layer.alone.sqnr_db)))
-        cells.append(_cell("" if layer.damage_db is None else format_db(layer.damage_db)))
+        cells.append(cell("" if layer.alone is None else format_db(layer.alone.sqnr_db)))
+        cells.append(cell("" if layer.damage_db is None else format_db(layer.damage_db)))
     return cells
-
-
-def _cell(text: str, kind: str = "") -> str:
-    return f'<td class="{kind}">{_text(text)}</td>' if kind else f"<td>{_text(text)}</td>"
-
-
-def _table(headers: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th class="{kind}">{text}</th>' if kind else f"<th>{text}</th>" for text, kind in headers)
-    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ import onnx_ir as ir
 from synap_core.cache import Cache
 from synap_core.conversion import Conversion, Converted
 from synap_core.errors import InputError
-from synap_core.graph.groups import group
+from synap_core.graph.groups import Group, group
 from synap_core.host import PluginHost
 from synap_core.payloads import QuantizationAlgorithm
 from synap_core.quantization.calibrate import calibrate, overflow_warnings
 from synap_core.quantization.data_types import require_float, resolve_types
 from synap_core.quantization.dataset import Dataset, open_dataset
 from synap_core.quantization.interface import Algorithm, Range, Runner
-from synap_core.quantization.mixed_ranges import mixed_range_warnings
+from synap_core.quantization.mixed_ranges import mixed_ranges
 from synap_core.quantization.options import load_options
 from synap_core.quantization.parameters import Parameters, annotate, solve
 from synap_core.quantization.plan import Plan
@@ -61,6 +61,57 @@ class Quantized:
     warnings: tuple[str, ...] = ()
 
 
+Restrict = Callable[[Sequence[Group], Mapping[str, str], Mapping[str, str]], Mapping[str, str]]
+"""Data types of layers, from those that a metafile asks for and those that override them, by layer id."""
+
+
+def _every_type(_groups: Sequence[Group], types: Mapping[str, str], raised: Mapping[str, str]) -> Mapping[str, str]:
+    return {**types, **raised}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layering:
+    """What the layers of a graph are, and which data types they may have.
+
+    Attributes:
+        groups: Finds the layers of a copy of the graph.
+        restrict: Gives each layer the data type that was asked for, or one that is possible.
+        arrange: Changes samples, which are read in the model's layout, to those that the graph takes.
+    """
+
+    groups: Callable[[ir.Model], Sequence[Group]] = group
+    restrict: Restrict = _every_type
+    arrange: Callable[[Dataset], Dataset] = lambda dataset: dataset
+
+
+PLAIN = Layering()
+"""Layers as the core groups them, with any types."""
+
+
+def plan_quantization(
+    graph: ir.Model, opened: Opened, layering: Layering = PLAIN, raised: Mapping[str, str] | None = None
+) -> Plan:
+    """Plan the quantization of a copy of a graph.
+
+    Args:
+        graph: The normalised graph of real numbers.
+        opened: The model that it stands for, and the metafile; its quantization is enabled.
+        layering: Its layers.
+        raised: Data types of layers, by layer id, that override those of the metafile.
+
+    Raises:
+        InputError: The metafile names layers that are not there.
+    """
+    settings = opened.meta.quantization
+    if settings is None:
+        msg = "the metafile has no quantization"
+        raise ValueError(msg)
+    graph = graph.clone()
+    groups = layering.groups(graph)
+    types = layering.restrict(groups, resolve_types(opened.meta, groups, graph, opened.source), raised or {})
+    return make_plan(graph, groups, types, scheme=settings.scheme, mode=settings.mode)
+
+
 class Quantizer:
     """Quantizes one graph, with the data types of its metafile or with others for some layers.
 
@@ -70,6 +121,7 @@ class Quantizer:
         request: Threads and machines to work with, and the folder of earlier results.
         host: Where algorithms and engines are.
         samples: One glob for each input, of samples that are not quantized with but that what is quantized is run on.
+        layering: Its layers.
 
     Raises:
         InputError: The metafile, the data set or the graph cannot be used.
@@ -83,6 +135,8 @@ class Quantizer:
         request: ConvertRequest,
         host: PluginHost,
         samples: Sequence[str] = (),
+        *,
+        layering: Layering = PLAIN,
     ) -> None:
         meta = opened.meta
         if meta.quantization is None:
@@ -90,12 +144,13 @@ class Quantizer:
             raise ValueError(msg)
         require_float(graph, meta)
         self._graph, self._opened, self._host = graph, opened, host
+        self._layering = layering
         self._settings: Quantization = meta.quantization
         self._scheduler = request.scheduler
         self._cache = None if request.cache_dir is None else Cache(request.cache_dir)
         self._algorithm = host.find(QuantizationAlgorithm, self._settings.algorithm)
         self._options: BaseModel = load_options(meta, self._algorithm)
-        self._dataset = open_dataset(opened.source, opened.selection, meta, graph)
+        self._dataset = layering.arrange(open_dataset(opened.source, opened.selection, meta, graph))
         engine = find_engine(host)
         self._runner = GraphRunner(engine, self._dataset, request.jobs)
         self._shown = GraphRunner(engine, self._others(samples), request.jobs) if samples else self._runner
@@ -114,10 +169,7 @@ class Quantizer:
         Args:
             raised: Data types of layers, by layer id, that override those of the metafile.
         """
-        graph = self._graph.clone()
-        groups = group(graph)
-        types = {**resolve_types(self._opened.meta, groups, graph, self._opened.source), **(raised or {})}
-        return make_plan(graph, groups, types, scheme=self._settings.scheme, mode=self._settings.mode)
+        return plan_quantization(self._graph, self._opened, self._layering, raised)
 
     def run(self, raised: Mapping[str, str] | None = None) -> Quantized:
         """Quantize.
@@ -153,14 +205,15 @@ class Quantizer:
                 parameters = solve(plan, ranges)
             with _timed("refining"):
                 parameters = self._loaded.refine(plan, parameters, seen.observers, self._runner)
-        mixed = mixed_range_warnings(plan, seen.extents, parameters, self._opened.source)
-        return parameters, (*mixed, *overflow_warnings(plan, seen.extents))
+        warnings, notes = mixed_ranges(plan, seen.extents, parameters, self._opened.source)
+        parameters = replace(parameters, notes=(*parameters.notes, *notes))
+        return parameters, (*warnings, *overflow_warnings(plan, seen.extents))
 
     def _others(self, samples: Sequence[str]) -> Dataset:
         """Data set of other samples, read as those of the metafile."""
         settings = self._settings.model_copy(update={"dataset": tuple(samples)})
         meta = self._opened.meta.model_copy(update={"quantization": settings})
-        return open_dataset(self._opened.source, self._opened.selection, meta, self._graph)
+        return self._layering.arrange(open_dataset(self._opened.source, self._opened.selection, meta, self._graph))
 
     def _cluster(self) -> DaskShards | None:
         """What works on the samples elsewhere."""
@@ -194,6 +247,51 @@ def open_quantizer(request: ConvertRequest, host: PluginHost, *, samples: Sequen
     return Quantizer(canonical_graph(opened), opened, request, host, samples)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A quantized graph, and what is to be said about it.
+
+    Attributes:
+        quantized: The graph.
+        listings: Reports by file name.
+        notes: What was decided without being asked for.
+    """
+
+    quantized: Quantized
+    listings: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def quantize_graph(
+    quantizer: Quantizer, target_accuracy: float | None, cost: Callable[[Group], float] | None = None
+) -> Result:
+    """Quantize a graph as its metafile says, or more finely for a wanted accuracy.
+
+    Args:
+        quantizer: Quantizes it.
+        target_accuracy: Signal to noise ratio in dB that the outputs must reach; None for any.
+        cost: What it costs to raise a layer; by default what it computes.
+
+    Raises:
+        InputError: The wanted accuracy cannot be reached.
+    """
+    notes: list[str] = []
+    if target_accuracy is None:
+        quantized = quantizer.run()
+    else:
+        raised = raise_layers(quantizer, target_accuracy, cost)
+        quantized = raised.quantized
+        notes = [f"the outputs reach {raised.sqnr_db:.1f} dB on the samples"]
+        types = quantized.plan.types
+        reached = [(layer, dtype) for layer, dtype in raised.raised.items() if types.get(layer) == dtype]
+        notes += [f"layer '@{layer}' is raised to {dtype}" for layer, dtype in reached]
+    listings = {INFO_FILE: quantization_info(quantized.plan, quantized.parameters)}
+    entropy = quantization_entropy(quantized.plan, quantized.parameters)
+    if entropy:
+        listings[ENTROPY_FILE] = entropy
+    return Result(quantized=quantized, listings=listings, notes=(*quantized.parameters.notes, *notes))
+
+
 def quantize_conversion(
     conversion: Conversion, warnings: Sequence[str], opened: Opened, request: ConvertRequest, host: PluginHost
 ) -> Converted:
@@ -205,28 +303,16 @@ def quantize_conversion(
     if conversion.graph is None:
         msg = "the conversion has no graph"
         raise ValueError(msg)
-    quantizer = Quantizer(conversion.graph, opened, request, host)
-    notes: list[str] = []
-    if request.target_accuracy is None:
-        quantized = quantizer.run()
-    else:
-        raised = raise_layers(quantizer, request.target_accuracy)
-        quantized = raised.quantized
-        notes = [f"the outputs reach {raised.sqnr_db:.1f} dB on the samples"]
-        notes += [f"layer '@{layer}' is raised to {dtype}" for layer, dtype in raised.raised.items()]
-    listings = {INFO_FILE: quantization_info(quantized.plan, quantized.parameters)}
-    entropy = quantization_entropy(quantized.plan, quantized.parameters)
-    if entropy:
-        listings[ENTROPY_FILE] = entropy
+    result = quantize_graph(Quantizer(conversion.graph, opened, request, host), request.target_accuracy)
     return Converted(
         conversion=replace(
             conversion,
-            graph=annotate(quantized.plan, quantized.parameters),
+            graph=annotate(result.quantized.plan, result.quantized.parameters),
             real_boundary=True,
-            listings=listings,
-            notes=(*conversion.notes, *quantized.parameters.notes, *notes),
+            listings=result.listings,
+            notes=(*conversion.notes, *result.notes),
         ),
-        warnings=(*warnings, *quantized.warnings),
+        warnings=(*warnings, *result.quantized.warnings),
     )
 
 

@@ -89,6 +89,8 @@ class Plan:
         constants: Constants that get parameters, by key.
         biases: Biases, by key.
         notes: What the user should know.
+        left: What is in float16 although it was to be of fewer bits, because it only moves numbers at an end of the
+            graph: how its tensors would be quantized otherwise, by layer id.
     """
 
     graph: ir.Model
@@ -98,5 +100,6 @@ class Plan:
     constants: Mapping[str, ConstantSlot]
     biases: Mapping[str, Bias]
     notes: tuple[str, ...] = ()
+    left: Mapping[str, QuantSpec] = field(default_factory=dict)
     slot_of: Mapping[str, str] = field(default_factory=dict)
     """Key of the slot of each value, by name."""

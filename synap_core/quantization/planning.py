@@ -28,6 +28,9 @@ from synap_core.quantization.plan import Bias, ConstantSlot, Plan, Slot
 from synap_core.tensors import ASYMMETRIC_AFFINE, DYNAMIC_FIXED_POINT
 
 FLOAT16 = "float16"
+FLOAT32 = "float32"
+"""Type of layers that are left as they are: they get no parameters, and keep those that they have."""
+
 PER_CHANNEL = "perchannel_symmetric_affine"
 STANDARD_MODE = "standard"
 
@@ -46,7 +49,7 @@ def make_plan(
         graph: A normalised graph of real numbers. It is edited: Identity nodes stand for conversions where types
             change, and every constant that gets parameters is used once.
         groups: Its layers.
-        types: Data type of each layer and graph input, by layer id.
+        types: Data type of each layer and graph input, by layer id; float32 for those that are left as they are.
         scheme: Scheme of the 8-bit types, or of a single int16 type; ``default`` for the one that fits the type.
         mode: ``standard`` leaves operators that only move numbers, between an input or output of the graph and the
             first or last layer that computes, in float16; ``full`` does not.
@@ -65,9 +68,12 @@ class _Planner:
         self._scheme = scheme
         self._mode = mode
         self._group_of = {node: group for group in groups for node in group.nodes}
+        # Where a layer computes, what it moves besides is about the layout of its operands.
+        self._computing = {origin for group in groups if not _only_moves(group) for origin in group.origins}
         self._conversions: dict[tuple[str, str], ir.Node] = {}
         self._known_bounds: dict[ir.Value, Interval] = {}
-        self._left: set[ir.Value] = set()
+        self._unread: set[ir.Value] = set()
+        self._left: dict[str, QuantSpec] = {}
         self._classes = _Classes()
         self._constants: dict[str, ConstantSlot] = {}
         self._biases: dict[str, Bias] = {}
@@ -90,6 +96,7 @@ class _Planner:
             slots=slots,
             constants=self._constants,
             biases=self._biases,
+            left=self._left,
             slot_of=slot_of,
         )
 
@@ -103,18 +110,26 @@ class _Planner:
         for value in self._model.graph.inputs:
             readers = [use.node for use in value.uses()]
             if is_real(value) and readers and all(self._moves(node) for node in readers):
-                self._types[input_layer_id(value)] = FLOAT16
-                self._left.add(value)
+                self._leave(input_layer_id(value))
+                self._unread.add(value)
         for node in self._model.graph:
-            if self._moves(node) and self._left.issuperset(moved_inputs(node)):
-                self._types[self._group_of[node].layer_id] = FLOAT16
-                self._left.update(node.outputs)
+            if self._moves(node) and self._unread.issuperset(moved_inputs(node)):
+                self._leave(self._group_of[node].layer_id)
+                self._unread.update(node.outputs)
         for node in reversed(self._model.graph):
             if self._moves(node) and all(self._only_goes_out(value) for value in node.outputs):
-                self._types[self._group_of[node].layer_id] = FLOAT16
+                self._leave(self._group_of[node].layer_id)
+
+    def _leave(self, layer_id: str) -> None:
+        dtype = self._types[layer_id]
+        if dtype != FLOAT16:
+            self._left[layer_id] = QuantSpec(dtype=dtype, scheme=self._activation_scheme(dtype))
+            self._types[layer_id] = FLOAT16
 
     def _moves(self, node: ir.Node) -> bool:
-        return bool(moved_inputs(node)) and len(self._group_of[node].nodes) == 1 and is_real(node.outputs[0])
+        group = self._group_of[node]
+        own = self._types[group.layer_id] != FLOAT32 and self._computing.isdisjoint(group.origins)
+        return own and _only_moves(group)
 
     def _only_goes_out(self, value: ir.Value) -> bool:
         users = [use.node for use in value.uses()]
@@ -177,11 +192,14 @@ class _Planner:
     def _computed(self) -> Iterator[ir.Value]:
         """Tensors of real numbers that exist between layers, in execution order."""
         graph = self._model.graph
-        yield from (value for value in graph.inputs if is_real(value))
+        yield from (value for value in graph.inputs if self._is_planned(value))
         for node in graph:
             for value in node.outputs:
-                if is_real(value) and (value.is_graph_output() or not self._is_inner(value)):
+                if self._is_planned(value) and (value.is_graph_output() or not self._is_inner(value)):
                     yield value
+
+    def _is_planned(self, value: ir.Value) -> bool:
+        return is_real(value) and self._type_of(value) != FLOAT32
 
     def _is_inner(self, value: ir.Value) -> bool:
         """Whether a tensor exists only inside of a layer, or not at all."""
@@ -237,7 +255,7 @@ class _Planner:
     def _constants_of(self, group: Group, slot_of: Mapping[str, str]) -> None:
         """Give the constants that a layer uses parameters."""
         number = 0
-        for node in group.nodes:
+        for node in group.nodes if self._types[group.layer_id] != FLOAT32 else ():
             for position, operand in enumerate(node.inputs):
                 if operand is None or operand.const_value is None or not is_real(operand):
                     continue
@@ -299,6 +317,11 @@ class _Planner:
         if role == WEIGHT and dtype in EIGHT_BITS and self._scheme == PER_CHANNEL and axis is not None:
             return QuantSpec(dtype=dtype, scheme=PER_CHANNEL, axis=axis)
         return QuantSpec(dtype=dtype, scheme=self._activation_scheme(dtype))
+
+
+def _only_moves(group: Group) -> bool:
+    node = group.nodes[0]
+    return len(group.nodes) == 1 and bool(moved_inputs(node)) and is_real(node.outputs[0])
 
 
 def is_real(value: ir.Value) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import Field, dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import onnx_ir as ir
 
 from synap_core.errors import InputError
 from synap_core.graph.groups import Group
 from synap_core.graph.types import shape_of, type_of
+from synap_core.quantization.carrying import carry_over
 from synap_core.quantization.interface import Runner
 from synap_core.quantization.metrics import Candidate, Comparer, Errors, format_db
 from synap_core.quantization.noise import (
@@ -32,8 +33,8 @@ from synap_core.tensors import ITEM_SIZES
 
 log = logging.getLogger(__name__)
 
-MAX_SAMPLES_ALONE = 16
-"""Samples that layers are quantized alone with; the result is checked with all of them."""
+MAX_SAMPLES_ALONE = 8
+"""Samples that choices are made with, which takes most of the time; what is chosen is checked with all of them."""
 
 MAX_ROUNDS = 8
 """Quantizations with layers raised to one data type, before all of them are."""
@@ -51,7 +52,9 @@ Cost = Callable[[Group], float]
 
 
 class Quantized(Protocol):
-    """A quantized graph."""
+    """A quantized graph; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # of any types
 
     @property
     def plan(self) -> Plan:
@@ -114,8 +117,10 @@ class Raised(Generic[Q]):
 def raise_layers(quantizer: Quantizer[Q], target_db: float, cost: Cost | None = None) -> Raised[Q]:
     """Raise layers to int16, or if that is not enough to float16, until all outputs reach a ratio on the samples.
 
-    Which layers to raise is found with graphs in which raised layers are exact; each choice is then checked by a
-    quantization, and corrected.
+    Which layers to raise is found with graphs in which raised layers are exact, and the others are as in the first
+    quantization; so no layer is calibrated or refined for it. Each choice is then checked by a quantization. Refinement
+    comes out a little different each time: where it falls short, the layers that are not raised keep what they had
+    before, as the choice took for granted. Only if that is not enough either, another choice is made.
 
     Args:
         quantizer: Quantizes the graph.
@@ -177,17 +182,25 @@ class _Search(Generic[Q]):
         )
         raise InputError(msg, hint=f"ask for at most {math.floor(reached * 10) / 10:g}" if reached > 0 else None)
 
-    def _quantize(self, raised: Mapping[str, str]) -> _Tried[Q]:
+    def _quantize(self, raised: Mapping[str, str], start: _Tried[Q] | None = None) -> _Tried[Q]:
+        """Quantize, and where that falls short, try what the layers that stay as they are had at the start."""
         self._tried.add(frozenset(raised.items()))
-        quantized = self._quantizer.run(raised)
-        names = outputs_of(quantized.plan)
+        tried = self._measured(self._quantizer.run(raised), raised)
+        log.info("%d layers raised: %s dB", len(raised), format_db(tried.sqnr_db))
+        if start is not None and tried.sqnr_db < self._target_db:
+            one, other = start.quantized, tried.quantized
+            parameters = carry_over(one.plan, one.parameters, other.plan, other.parameters)
+            kept = self._measured(replace(other, parameters=parameters), raised)
+            log.info("with the other layers as before: %s dB", format_db(kept.sqnr_db))
+            tried = max(tried, kept, key=lambda each: each.sqnr_db)
+        self._history.append(Round(len(raised), tried.sqnr_db))
+        return tried
+
+    def _measured(self, quantized: Q, raised: Mapping[str, str]) -> _Tried[Q]:
         comparer = Comparer(quantized.runner, range(quantized.runner.count), quantized.plan.graph)
         model = annotate(quantized.plan, quantized.parameters)
-        (errors,) = comparer.measure([Candidate(model=model, names=names)])
-        sqnr_db = _worst(errors)
-        self._history.append(Round(len(raised), sqnr_db))
-        log.info("%d layers raised: %s dB", len(raised), format_db(sqnr_db))
-        return _Tried(quantized=quantized, raised=dict(raised), sqnr_db=sqnr_db, errors=errors)
+        (errors,) = comparer.measure([Candidate(model=model, names=outputs_of(quantized.plan))])
+        return _Tried(quantized=quantized, raised=dict(raised), sqnr_db=_worst(errors))
 
     def _climb(self, start: _Tried[Q], dtype: str) -> _Tried[Q]:
         """Raise layers to a data type; gives the best try, which has all of them raised if none reaches the target."""
@@ -200,12 +213,12 @@ class _Search(Generic[Q]):
             chosen = chooser.choose(wanted)
             if len(chosen) == len(step.candidates):
                 break
-            tried = self._quantize(start.raised | dict.fromkeys(sorted(chosen), dtype))
+            tried = self._quantize(start.raised | dict.fromkeys(sorted(chosen), dtype), start)
             if tried.sqnr_db >= self._target_db:
                 return self._cheaper(start, chooser, tried, wanted)
             # Beyond what is expected of this choice, so that the next one is another.
             wanted = max(wanted + self._target_db - tried.sqnr_db, chooser.expected_db(chosen)) + LEEWAY_DB
-        return self._quantize(start.raised | dict.fromkeys(step.candidates, dtype))
+        return self._quantize(start.raised | dict.fromkeys(step.candidates, dtype), start)
 
     def _cheaper(self, start: _Tried[Q], chooser: _Chooser, best: _Tried[Q], wanted: float) -> _Tried[Q]:
         """Aim lower after a try that is better than need be."""
@@ -217,7 +230,7 @@ class _Search(Generic[Q]):
         known = frozenset(raised.items()) in self._tried
         if known or chooser.cost(chosen) >= chooser.cost(best.raised.keys() - start.raised.keys()):
             return best
-        tried = self._quantize(raised)
+        tried = self._quantize(raised, start)
         return tried if tried.sqnr_db >= self._target_db else best
 
 
@@ -226,11 +239,14 @@ class _Tried(Generic[Q]):
     quantized: Q
     raised: dict[str, str]
     sqnr_db: float
-    errors: Mapping[str, Errors]
 
 
 class _Chooser:
-    """Finds layers to raise without quantizing anew."""
+    """Finds layers to raise without quantizing anew.
+
+    A few samples tell which layers; how far the ratio on these is from that on all samples is found with the first
+    choice.
+    """
 
     def __init__(self, start: _Tried[Q], step: Raise, target_db: float, cost: Cost) -> None:
         plan, self._parameters = start.quantized.plan, start.quantized.parameters
@@ -238,6 +254,8 @@ class _Chooser:
         self._names = outputs_of(plan)
         runner = start.quantized.runner
         self._comparer = Comparer(runner, spread(runner.count, MAX_SAMPLES_ALONE), plan.graph)
+        self._all_samples = Comparer(runner, range(runner.count), plan.graph)
+        self._offset_db: float | None = None if runner.count > MAX_SAMPLES_ALONE else 0.0
         layers = list(step.layers.values())
         alone = quantized_alone(plan, self._parameters, self._comparer, layers)
         allowed = {name: errors.signal / 10 ** (target_db / 10) for name, errors in self._expected(()).items()}
@@ -256,11 +274,25 @@ class _Chooser:
         return sum(self._costs[name] for name in layers)
 
     def expected_db(self, raised: Collection[str]) -> float:
-        """Ratio that is expected of the worst output with layers raised."""
-        return _worst(self._expected(raised))
+        """Ratio that is expected of the worst output on all samples with layers raised."""
+        return _worst(self._expected(raised)) - (self._offset_db or 0.0)
 
     def choose(self, target_db: float) -> frozenset[str]:
-        """Layers whose raising is expected to reach a ratio; all if it is out of reach."""
+        """Layers whose raising is expected to reach a ratio on all samples; all if it is out of reach."""
+        chosen = self._chosen(target_db + (self._offset_db or 0.0))
+        if self._offset_db is None:
+            self._offset_db = self._found_offset(chosen)
+            if abs(self._offset_db) > LEEWAY_DB:
+                return self._chosen(target_db + self._offset_db)
+        return chosen
+
+    def _found_offset(self, raised: Collection[str]) -> float:
+        few = _worst(self._expected(raised))
+        many = _worst(self._expected(raised, self._all_samples))
+        return few - many if math.isfinite(few) and math.isfinite(many) else 0.0
+
+    def _chosen(self, target_db: float) -> frozenset[str]:
+        """Layers whose raising is expected to reach a ratio on the few samples; all if it is out of reach."""
         raised = self._reached(frozenset(), target_db)
         if raised is None:
             return frozenset(self.step.candidates)
@@ -294,9 +326,9 @@ class _Chooser:
         factors = {name: remaining[name] / sums[name] if sums[name] > 0 else 0.0 for name in self._names}
         return [Source(owners=s.owners, noise={n: s.noise[n] * factors[n] for n in self._names}) for s in left]
 
-    def _expected(self, raised: Collection[str]) -> Mapping[str, Errors]:
+    def _expected(self, raised: Collection[str], comparer: Comparer | None = None) -> Mapping[str, Errors]:
         model = self.step.model(self._parameters, raised)
-        (errors,) = self._comparer.measure([Candidate(model=model, names=self._names)])
+        (errors,) = (comparer or self._comparer).measure([Candidate(model=model, names=self._names)])
         return errors
 
 
