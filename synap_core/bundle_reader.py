@@ -87,7 +87,7 @@ def load_bundle(source: str | Path | bytes, meta: str | Path | None = None) -> B
         meta: Path of the metadata of a single model.
 
     Raises:
-        InputError: A file is missing, damaged, or can only run on silicon.
+        InputError: A file is missing or damaged, or is an image for silicon without its metadata.
     """
     if isinstance(source, bytes):
         return read_bundle(source, "bundle")
@@ -120,10 +120,19 @@ def _read(path: Path) -> bytes:
 
 
 def _single_model(name: str, data: bytes, meta: SubgraphMeta) -> Bundle:
-    _check_silicon_only(data, name)
     refs = tuple((-1, k) for k in range(len(meta.inputs)))
     subgraph = BundleSubgraph(model_name=name, model=data, meta=meta, inputs=refs)
     return Bundle(subgraphs=(subgraph,), order=(0,), outputs=tuple((0, k) for k in range(len(meta.outputs))))
+
+
+def check_executable(bundle: Bundle) -> None:
+    """Refuse a bundle that only a board can execute.
+
+    Raises:
+        InputError: One of its models is compiled for silicon.
+    """
+    for subgraph in bundle.subgraphs:
+        _check_silicon_only(subgraph.model, subgraph.model_name)
 
 
 def _check_silicon_only(data: bytes, where: str) -> None:
@@ -236,7 +245,6 @@ def _subgraph(archive: _Archive, entry: object, where: str) -> BundleSubgraph:
         msg = f"{len(refs)} inputs are wired, but {names[1]} describes {len(meta.inputs)}"
         raise InputError(msg, where=where)
     model = archive.read(names[0])
-    _check_silicon_only(model, names[0])
     return BundleSubgraph(model_name=names[0], model=model, meta=meta, inputs=refs)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from synap_core.cache import Cache
+from synap_core.canonical.refusals import check_fallback, moved, refused
 from synap_core.conversion import Conversion, Converted
-from synap_core.delegate_rules import assign_delegates
+from synap_core.delegate_parameters import delegate_parameters
+from synap_core.delegate_rules import Assignment, assign_delegates, check_support, is_canonical
 from synap_core.describe import Describer
 from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
@@ -17,12 +21,16 @@ from synap_core.model_files import open_model
 from synap_core.partition import Part, partition
 from synap_core.payloads import OutputFormat, QuantizationAlgorithm, Target, require_type
 from synap_core.request import ConvertRequest, Opened
-from synap_core.restrictions import check_capabilities, ineffective_options
-from synap_core.selection import Selection, select
-from synap_core.source import BoundarySpec, ModelRequest, SourceModel
+from synap_core.restrictions import check_capabilities, ineffective_options, partly_ineffective
+from synap_core.selection import select
+from synap_core.source import BoundarySpec, ModelRequest
 from synap_core.staging import make_folder, publish, staging_folder
 from synap_core.subgraphs import Artifact, Subgraph
+from synap_core.target_parameters import with_parameters
 from synap_core.whole_graph import whole_graph
+
+if TYPE_CHECKING:
+    from synap_core.canonical.lowering import Lowered, Lowering
 
 __all__ = [
     "CACHE_FOLDER",
@@ -62,15 +70,49 @@ def convert(request: ConvertRequest, host: PluginHost) -> Converted:
     opened = open_request(request, host)
     if request.whole_graph:
         return whole_graph(opened, request, host)
+    return _converted(opened, request, host)
+
+
+def _converted(opened: Opened, request: ConvertRequest, host: PluginHost) -> Converted:
     source, selection, meta, target = opened.source, opened.selection, opened.meta, opened.target
-    assigned = assign_delegates(source, selection.layers, meta, target, host)
-    used = [host.delegates[name] for name in sorted({a.delegate for a in assigned.values()})]
-    check_capabilities(meta, source, used, host.delegates.values(), profiling=request.profiling)
-    parts = partition(
-        selection.layers, assigned, selection.inputs, selection.outputs, branch_split=request.branch_split
-    )
-    conversion = _compile(source, selection, parts, meta, target, host)
-    return Converted(conversion=conversion, warnings=(*source.warnings, *meta.warnings, *ineffective_options(meta)))
+    if request.fallback is not None:
+        check_fallback(request.fallback, source, target, host)
+    assigned: Mapping[int, Assignment] = assign_delegates(source, selection.layers, meta, target, host)
+    fallen: list[str] = []
+    while True:
+        check_capabilities(opened, assigned, host.delegates, profiling=request.profiling)
+        parts = partition(
+            selection.layers, assigned, selection.inputs, selection.outputs, branch_split=request.branch_split
+        )
+        lowering = _lowering(opened, parts, request, host)
+        refusals = () if lowering is None else lowering.refusals
+        if not refusals:
+            break
+        if request.fallback is None:
+            raise refused(refusals, opened, host)
+        assigned, lines = moved(refusals, source, assigned, request.fallback)
+        check_support(source, selection.layers, assigned, target, host)
+        fallen += lines
+    lowered = None if lowering is None else lowering.run()
+    conversion = _compile(opened, parts, lowered, request, host)
+    warnings = [*source.warnings, *meta.warnings, *fallen, *ineffective_options(meta)]
+    warnings += partly_ineffective(opened, assigned, host.delegates)
+    if lowered is not None:
+        warnings += lowered.warnings
+    if request.target_accuracy is not None and (lowered is None or not conversion.listings):
+        warnings.append("--target-accuracy has no effect: the model is not quantized")
+    return Converted(conversion=conversion, warnings=tuple(warnings))
+
+
+def _lowering(opened: Opened, parts: Sequence[Part], request: ConvertRequest, host: PluginHost) -> Lowering | None:
+    """What makes the graphs of delegates that compile the canonical graph; None when there are no such delegates."""
+    delegates = {index: host.delegates[part.assignment.delegate] for index, part in enumerate(parts)}
+    canonical = {index: item for index, item in delegates.items() if is_canonical(item, opened.source)}
+    if not canonical:
+        return None
+    from synap_core.canonical.lowering import Lowering
+
+    return Lowering(opened, parts, canonical, request, host)
 
 
 def open_request(request: ConvertRequest, host: PluginHost) -> Opened:
@@ -80,6 +122,8 @@ def open_request(request: ConvertRequest, host: PluginHost) -> Opened:
         InputError: Something the user gave cannot be used.
     """
     target = find_target(host, request.target)
+    if request.target_parameters is not None:
+        target = with_parameters(target, request.target_parameters, host)
     for path, what in ((request.model, "model"), (request.weights, "weights")):
         if path is not None:
             check_file(path, what)
@@ -176,22 +220,36 @@ def known_delegates(host: PluginHost) -> list[str]:
 
 
 def _compile(
-    source: SourceModel,
-    selection: Selection,
-    parts: Sequence[Part],
-    meta: Metafile,
-    target: Target,
-    host: PluginHost,
+    opened: Opened, parts: Sequence[Part], lowered: Lowered | None, request: ConvertRequest, host: PluginHost
 ) -> Conversion:
     if not parts:
         msg = "the model has no operator: there is nothing to convert"
         raise InputError(msg)
     log.debug("partitioned into %d subgraphs", len(parts))
-    describer = Describer(source, meta, selection)
+    source, selection, target = opened.source, opened.selection, opened.target
+    describer = Describer(source, opened.meta, selection, {} if lowered is None else lowered.held)
     inputs = tuple(describer.input(tensor) for tensor in selection.inputs)
     outputs = tuple(describer.output(tensor) for tensor in selection.outputs)
-    subgraphs = tuple(_subgraph(i, part, source, describer, target) for i, part in enumerate(parts))
-    artifacts = []
+    cache = None if request.cache_dir is None else Cache(request.cache_dir)
+    subgraphs, artifacts = [], []
+    for index, part in enumerate(parts):
+        delegate = host.delegates[part.assignment.delegate]
+        piece = None if lowered is None else lowered.pieces.get(index)
+        subgraph = Subgraph(
+            index=index,
+            source=source,
+            part=part.part,
+            inputs=tuple(describer.input(tensor) for tensor in part.part.inputs),
+            outputs=tuple(describer.output(tensor) for tensor in part.part.outputs),
+            options=part.assignment.options,
+            target=target,
+            graph=None if piece is None else piece.graph,
+            groups=() if piece is None else piece.groups,
+            parameters=delegate_parameters(delegate, target, host),
+            cache=cache,
+            profiling=request.profiling,
+        )
+        subgraphs.append(subgraph)
     for part, subgraph in zip(parts, subgraphs, strict=True):
         log.info("%s: %d layers on %s", subgraph.name, len(subgraph.part.layers), part.assignment.delegate)
         delegate = host.delegates[part.assignment.delegate]
@@ -204,20 +262,9 @@ def _compile(
         target=target,
         inputs=inputs,
         outputs=outputs,
-        subgraphs=subgraphs,
+        subgraphs=tuple(subgraphs),
         artifacts=tuple(artifacts),
         delegates=tuple(part.assignment.delegate for part in parts),
-        notes=(*source.notes, *describer.notes),
-    )
-
-
-def _subgraph(index: int, part: Part, source: SourceModel, describer: Describer, target: Target) -> Subgraph:
-    return Subgraph(
-        index=index,
-        source=source,
-        part=part.part,
-        inputs=tuple(describer.input(tensor) for tensor in part.part.inputs),
-        outputs=tuple(describer.output(tensor) for tensor in part.part.outputs),
-        options=part.assignment.options,
-        target=target,
+        listings={} if lowered is None else lowered.listings,
+        notes=(*source.notes, *describer.notes, *(() if lowered is None else lowered.notes)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def assign_delegates(
     for name in sorted({a.delegate for a in assigned.values()}):
         where = next((place for rule, place in rules if _assignment(rule, target).delegate == name), "")
         _check_installed(name, target, host, where)
-    _check_support(source, layers, assigned, target, host)
+    check_support(source, layers, assigned, target, host)
     return assigned
 
 
@@ -96,13 +96,25 @@ def _check_installed(name: str, target: Target, host: PluginHost, where: str) ->
         raise type(error)(msg, where=where or None, hint=hint) from error
 
 
-def _check_support(
-    source: SourceModel, layers: Sequence[Layer], assigned: dict[int, Assignment], target: Target, host: PluginHost
+def is_canonical(delegate: Delegate, source: SourceModel) -> bool:
+    """Whether a delegate compiles the canonical graph of its layers, rather than take them in the source format."""
+    return delegate.operations is not None and source.format not in delegate.formats
+
+
+def check_support(
+    source: SourceModel, layers: Sequence[Layer], assigned: Mapping[int, Assignment], target: Target, host: PluginHost
 ) -> None:
+    """Ask the delegates that take the source format about their layers.
+
+    Raises:
+        InputError: One refuses a layer.
+    """
     refused = []
     for layer in layers:
         name = assigned[_index(layer)].delegate
         delegate = host.delegates[name]
+        if is_canonical(delegate, source):
+            continue
         with host.boundary(delegate):
             support = delegate.support(layer, source, target)
         require_type(delegate, support, Support)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from synap_core.errors import InputError
 from synap_core.selection import Selection
 from synap_core.source import SourceModel
-from synap_core.tensors import ASYMMETRIC_AFFINE, BOUNDARY_DTYPES, TensorInfo, TensorMeta, format_shape
+from synap_core.tensors import (
+    ASYMMETRIC_AFFINE,
+    BOUNDARY_DTYPES,
+    DYNAMIC_FIXED_POINT,
+    QuantParams,
+    TensorInfo,
+    TensorMeta,
+    format_shape,
+)
 
 if TYPE_CHECKING:
     from synap_core.metafile import InputEntry, Metafile
@@ -24,6 +32,25 @@ MAX_ITEMS = 1 << 29
 """Items of a tensor of four bytes each that fit into what the reader of a bundle accepts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """How a subgraph holds a tensor at its boundary, where it is not as the source model has it.
+
+    Attributes:
+        dtype: Type of the items in memory.
+        quant: Quantization of the items; None when they are plain numbers.
+        permutation: Transposes the tensor from the model's layout; None when it is in that.
+        layout: Its layout.
+        calibrated: Its quantization was chosen here, from samples normalised as the metafile says.
+    """
+
+    dtype: str
+    quant: QuantParams | None
+    layout: str
+    permutation: tuple[int, ...] | None = None
+    calibrated: bool = False
+
+
 @dataclass(slots=True)
 class Describer:
     """Joins what the source model and the metafile say about boundary tensors.
@@ -32,12 +59,14 @@ class Describer:
         source: The model.
         meta: The metafile.
         selection: Which tensors are model inputs and outputs, and their entries in the metafile.
+        held: Tensors that subgraphs do not hold as the model does, by id.
         notes: Filled with what was decided without being asked for.
     """
 
     source: SourceModel
     meta: Metafile
     selection: Selection
+    held: Mapping[str, Held] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def input(self, tensor: str) -> TensorMeta:
@@ -51,11 +80,14 @@ class Describer:
         if position is None:
             own = tensor in self.selection.inputs
             meta = replace(self._basic(info), security=INPUT_SECURITY)
-            return self._with_inferred(replace(meta, data_format=self.meta.input_format)) if own else meta
+            if not own:
+                return meta
+            meta = self._with_calibrated(replace(meta, data_format=self.meta.input_format), tensor)
+            return self._with_inferred(meta)
         entry = self.meta.inputs[position]
         meta = replace(self._basic(info), data_format=entry.format or self.meta.input_format, security=entry.security)
         meta = replace(meta, mean=self._means(entry, meta, position), scale=entry.scale)
-        return self._with_inferred(self._with_both(meta))
+        return self._with_inferred(self._with_calibrated(self._with_both(meta), tensor))
 
     def output(self, tensor: str) -> TensorMeta:
         """Describe an output of a subgraph.
@@ -89,8 +121,16 @@ class Describer:
                 hint = f"give it in the metafile, outputs: [{{name: {info.name!r}, shape: […]}}], or {hint}"
             msg = f"tensor {info.name!r} has no static shape"
             raise InputError(msg, where=where or None, hint=hint)
+        info = self._as_held(info)
         _check_describable(info)
         return info
+
+    def _as_held(self, info: TensorInfo) -> TensorInfo:
+        held = self.held.get(info.id)
+        if held is None:
+            return info
+        shape = info.shape if held.permutation is None else tuple(info.shape[axis] for axis in held.permutation)
+        return replace(info, dtype=held.dtype, quant=held.quant, layout=held.layout, shape=shape)
 
     @staticmethod
     def _with_shape(info: TensorInfo, wanted: tuple[int, ...], where: str, field_name: str) -> TensorInfo:
@@ -131,6 +171,16 @@ class Describer:
         if meta.scale is not None and meta.mean is None:
             return replace(meta, mean=(0.0,) * meta.channels)
         return replace(meta, scale=1.0) if meta.mean is not None and meta.scale is None else meta
+
+    def _with_calibrated(self, meta: TensorMeta, tensor: str) -> TensorMeta:
+        """Write out the normalisation that samples were read with.
+
+        The device would infer another one, of bytes that are copied, from the quantization.
+        """
+        held = self.held.get(tensor)
+        if held is None or not held.calibrated or meta.quant is None or meta.mean is not None:
+            return meta
+        return replace(meta, mean=(0.0,) * meta.channels, scale=1.0)
 
     def _with_inferred(self, meta: TensorMeta) -> TensorMeta:
         """Write out the normalisation of an int8 image input that gives none.
@@ -184,7 +234,7 @@ def _check_describable(info: TensorInfo) -> None:
             lambda: f"shape {format_shape(info.shape)} has more than {MAX_ITEMS} items",
         ),
         (
-            info.quant is not None and info.quant.scheme != ASYMMETRIC_AFFINE,
+            info.quant is not None and info.quant.scheme not in (ASYMMETRIC_AFFINE, DYNAMIC_FIXED_POINT),
             lambda: "custom quantization cannot cross the boundary of a subgraph",
         ),
     )

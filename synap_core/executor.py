@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from synap_core.assign import raw_dtype
-from synap_core.bundle_reader import Bundle
+from synap_core.bundle_reader import Bundle, BundleSubgraph
 from synap_core.errors import InputError, ModelExecutionError, PluginError
 from synap_core.format_string import FormatString
 from synap_core.host import PluginHost
-from synap_core.payloads import Runtime
+from synap_core.payloads import Runtime, require_type
 from synap_core.scheduler import run_steps
-from synap_core.subgraphs import Executable, RuntimeModel
+from synap_core.subgraphs import Executable, InspectableExecutable, LayerOutput, RuntimeModel
 from synap_core.tensors import TensorMeta, format_shape
 
 Progress = Callable[[str], None]
@@ -36,6 +36,19 @@ class RunResult:
     outputs: tuple[np.ndarray, ...]
     milliseconds: float
     subgraph_milliseconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubgraphLayers:
+    """What the operations of a subgraph gave.
+
+    Attributes:
+        model_name: Member of the bundle.
+        outputs: In execution order; None when the runtime does not show them.
+    """
+
+    model_name: str
+    outputs: tuple[LayerOutput, ...] | None
 
 
 class Executor:
@@ -95,12 +108,7 @@ class Executor:
         def step(index: int) -> None:
             subgraph = bundle.subgraphs[index]
             begin = time.perf_counter()
-            # Both ends of a connection have the same bytes; the reading end says what they mean.
-            arrays = [
-                _view((inputs if producer < 0 else produced[producer])[k], tensor)
-                for (producer, k), tensor in zip(subgraph.inputs, subgraph.meta.inputs, strict=True)
-            ]
-            produced[index] = self._run_subgraph(index, arrays)
+            produced[index] = self._run_subgraph(index, _gathered(subgraph, inputs, produced))
             times[index] = 1000 * (time.perf_counter() - begin)
 
         dependencies = [frozenset(ref[0] for ref in subgraph.inputs if ref[0] >= 0) for subgraph in bundle.subgraphs]
@@ -108,6 +116,41 @@ class Executor:
         outputs = tuple(produced[subgraph][k] for subgraph, k in bundle.outputs)
         elapsed = 1000 * (time.perf_counter() - start)
         return RunResult(outputs, elapsed, tuple(times[index] for index in range(len(bundle.subgraphs))))
+
+    def run_layers(self, inputs: Sequence[np.ndarray]) -> list[SubgraphLayers]:
+        """Run once from the initial state, and show what is between the operations of each subgraph.
+
+        The state that earlier runs left in variables is forgotten, and so is that of this one.
+
+        Args:
+            inputs: Raw items of each model input.
+
+        Returns:
+            One entry for each subgraph.
+        """
+        self.reset()
+        produced: dict[int, Sequence[np.ndarray]] = {}
+        found: dict[int, SubgraphLayers] = {}
+        for index in self._bundle.order:
+            subgraph = self._bundle.subgraphs[index]
+            arrays = _gathered(subgraph, inputs, produced)
+            found[index] = SubgraphLayers(subgraph.model_name, self._layers_of(index, arrays))
+            produced[index] = self._run_subgraph(index, arrays)
+        self.reset()
+        return [found[index] for index in range(len(self._bundle.subgraphs))]
+
+    def _layers_of(self, index: int, inputs: Sequence[np.ndarray]) -> tuple[LayerOutput, ...] | None:
+        executable, runtime = self._executables[index], self._runtimes[index]
+        if not isinstance(executable, InspectableExecutable):
+            return None
+        with self._announced(self._bundle.subgraphs[index].model_name), self._host.boundary(runtime):
+            outputs = tuple(executable.run_layers(inputs))
+        for item in outputs:
+            require_type(runtime, item, LayerOutput)
+            if not isinstance(item.items, np.ndarray) or item.items.dtype.hasobject:
+                msg = f"runtime {runtime.name!r} returned something else than numbers for {item.name!r}"
+                raise PluginError(msg)
+        return outputs
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""
@@ -135,6 +178,16 @@ class Executor:
         finally:
             with self._lock:
                 self._running.remove(name)
+
+
+def _gathered(
+    subgraph: BundleSubgraph, inputs: Sequence[np.ndarray], produced: Mapping[int, Sequence[np.ndarray]]
+) -> list[np.ndarray]:
+    """Inputs of a subgraph. Both ends of a connection have the same bytes; the reading end says what they mean."""
+    return [
+        _view((inputs if producer < 0 else produced[producer])[k], tensor)
+        for (producer, k), tensor in zip(subgraph.inputs, subgraph.meta.inputs, strict=True)
+    ]
 
 
 def _view(array: np.ndarray, tensor: TensorMeta) -> np.ndarray:

@@ -49,6 +49,11 @@ class SynapSpec:
         A delegate is usable on a target that lists its name. It is asked whether it supports each layer it is
         given; a layer that it refuses ends the conversion with its reason.
 
+        One that has ``operations`` compiles the canonical graph of its layers (``subgraph.graph``) where it does not
+        run their source format as it is. It is asked about each operation of that graph with its data type; the
+        layers of those that it refuses end the conversion, or run on the delegate that ``--fallback`` names. With
+        ``estimate`` and ``overhead`` it tells what operations and inferences cost, for ``synap estimate``.
+
         >>> from synap_core.api import Artifact, Delegate, Support, hookimpl
         >>> def compile_subgraph(subgraph):
         ...     return Artifact(model_file=f"{subgraph.name}.toy", meta_file=f"{subgraph.name}.json",
@@ -60,6 +65,20 @@ class SynapSpec:
         ...                    support=lambda layer, model, target: Support(ok=True), compile=compile_subgraph)
         >>> [delegate.name for delegate in synap_delegates()]
         ['dsp']
+
+        A delegate for canonical graphs, which runs all operations of 8 bits:
+
+        >>> def operations(group, dtype, target):
+        ...     return Support(ok=dtype in ("uint8", "int8"), engine="dsp", reason=f"it has no {dtype}")
+        >>> def compile_graph(subgraph):
+        ...     program = " ".join(group.layer_id for group in subgraph.groups)
+        ...     return Artifact(model_file="model.toy", meta_file="model.json", model=program.encode(),
+        ...                     inputs=subgraph.inputs, outputs=subgraph.outputs, delegate="toy")
+        >>> dsp = Delegate(name="dsp", summary="Signal processor", formats=frozenset(),
+        ...                support=lambda layer, model, target: Support(ok=True), compile=compile_graph,
+        ...                operations=operations, capabilities=frozenset({"quantization", "dequantize"}))
+        >>> dsp.operations(None, "int16", None).reason
+        'it has no int16'
         """
         raise NotImplementedError
 
@@ -68,7 +87,8 @@ class SynapSpec:
         """Offer engines that execute the model files of a bundle on the host.
 
         A subgraph is given to the runtime whose name is the first word of its delegate string. It is loaded and
-        run in a child process.
+        run in a child process. An executable that also has ``run_layers`` shows what is between its operations, for
+        ``synap run --dump-layers``.
 
         >>> from synap_core.api import Runtime, hookimpl
         >>> class Doubler:

@@ -11,6 +11,8 @@ from synap_core.drawing import draw_bundle
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.model_files import open_model
+from synap_core.program_report import OperationRow
+from synap_core.programs import describe_program
 from synap_core.source import ModelRequest, SourceModel
 from synap_core.tensors import QuantParams, TensorInfo, TensorMeta
 
@@ -68,11 +70,26 @@ def _subgraph(index: int, subgraph: BundleSubgraph, host: PluginHost) -> Json:
         "outputs": [_tensor(tensor) for tensor in subgraph.meta.outputs],
     }
     try:
-        data["layers"] = layers(_open_member(subgraph, host))
+        program = describe_program(subgraph, host)
+        if program is None:
+            data["layers"] = layers(open_member(subgraph, host))
+        else:
+            data |= {"layers": [_operation(row) for row in program.operations], "notes": list(program.notes)}
     except InputError as error:
         # The model was looked at in a temporary file, whose path tells the user nothing.
         data |= {"layers": None, "layers_missing": error.message}
     return data
+
+
+def _operation(row: OperationRow) -> Json:
+    return {
+        "name": row.layer_id,
+        "index": row.index,
+        "type": row.type,
+        "engine": row.engine,
+        "inputs": [tensor.name for tensor in row.inputs],
+        "outputs": [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype} for t in row.outputs],
+    }
 
 
 def draw_file(path: Path, host: PluginHost) -> str:
@@ -87,12 +104,17 @@ def draw_file(path: Path, host: PluginHost) -> str:
 
 def _open_or_none(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel | None:
     try:
-        return _open_member(subgraph, host)
+        return open_member(subgraph, host)
     except InputError:
         return None
 
 
-def _open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:
+def open_member(subgraph: BundleSubgraph, host: PluginHost) -> SourceModel:
+    """Open the model of a subgraph.
+
+    Raises:
+        InputError: No frontend reads it, or it is damaged.
+    """
     with tempfile.TemporaryDirectory() as folder:
         suffix = Path(subgraph.model_name).suffix.lower()
         known = {item for frontend in host.frontends.values() for item in frontend.suffixes}
@@ -125,7 +147,7 @@ def _tensor(tensor: TensorInfo | TensorMeta) -> Json:
         "shape": list(tensor.shape),
         "dtype": tensor.dtype,
         "layout": tensor.layout,
-        "quantization": _quantization(tensor.quant),
+        "quantization": quantization_values(tensor.quant),
     }
     if isinstance(tensor, TensorMeta):
         mean = None if tensor.mean is None else list(tensor.mean)
@@ -133,7 +155,8 @@ def _tensor(tensor: TensorInfo | TensorMeta) -> Json:
     return data
 
 
-def _quantization(quant: QuantParams | None) -> Json | None:
+def quantization_values(quant: QuantParams | None) -> Json | None:
+    """Describe a quantization; None when there is none."""
     if quant is None:
         return None
     data: Json = {"scheme": quant.scheme, "scale": list(quant.scale), "zero_point": list(quant.zero_point)}

@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 
 from synap_core.assign import quantize_real, raw_dtype
-from synap_core.bundle_reader import Bundle, load_bundle
+from synap_core.bundle_reader import Bundle, check_executable, load_bundle
 from synap_core.errors import InputError
-from synap_core.executor import Executor, RunResult
+from synap_core.executor import Executor, RunResult, SubgraphLayers
 from synap_core.host import PluginHost
 from synap_core.sandbox import Sandbox
 from synap_core.tensors import TensorMeta, format_shape
@@ -50,6 +50,7 @@ class Network:
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         bundle = load_bundle(model, meta)
+        check_executable(bundle)
         self._lock = threading.Lock()
         self._closed = False
         host = host or PluginHost.from_environment()
@@ -77,10 +78,31 @@ class Network:
 
     def predict_timed(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> RunResult:
         """Run once, and tell how long it took on this host, which says nothing about the device; see `predict`."""
-        arrays = [_raw(array, tensor) for array, tensor in zip(self._ordered(inputs), self.inputs, strict=True)]
+        arrays = self._raw(inputs)
         with self._lock:
             self._check_open()
             return self._engine.run(arrays)
+
+    def run_layers(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> list[SubgraphLayers]:
+        """Run once from the initial state, and show what each operation gives; see `predict`.
+
+        The state of variables is forgotten, before and behind. The results of float operations may differ from those
+        of `predict` in the last digits: an operation whose result is shown cannot be joined with the next one.
+
+        Args:
+            inputs: As those of `predict`.
+
+        Returns:
+            One entry for each subgraph, without outputs where its runtime does not show them.
+
+        Raises:
+            InputError: An array is missing, or has another shape or type.
+            ModelExecutionError: A runtime failed, crashed or hung.
+        """
+        arrays = self._raw(inputs)
+        with self._lock:
+            self._check_open()
+            return self._engine.run_layers(arrays)
 
     def reset(self) -> None:
         """Forget the state that earlier predictions left in variables."""
@@ -110,6 +132,9 @@ class Network:
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
             self.close()
+
+    def _raw(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return [_raw(array, tensor) for array, tensor in zip(self._ordered(inputs), self.inputs, strict=True)]
 
     def _ordered(self, inputs: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         names = [tensor.name for tensor in self.inputs]

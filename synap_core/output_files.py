@@ -18,8 +18,16 @@ from synap_core.tensors import TensorMeta
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a new file to write that takes the place of ``path`` when it is complete."""
+def replacing(path: Path, what: str = "outputs") -> Iterator[Path]:
+    """Give a new file to write that takes the place of ``path`` when it is complete.
+
+    Args:
+        path: The file.
+        what: What is written, for messages.
+
+    Raises:
+        InputError: The file cannot be written, or something else than a regular file is there.
+    """
     partial: Path | None = None
     try:
         if path.exists() and not path.is_file():
@@ -32,7 +40,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        msg = f"cannot save the outputs: {error.strerror or error}"
+        msg = f"cannot save the {what}: {error.strerror or error}"
         raise InputError(msg, where=path, hint="choose another folder") from error
     finally:
         if partial is not None:
@@ -48,7 +56,7 @@ def save_npz(path: Path, outputs: Sequence[np.ndarray], tensors: Sequence[Tensor
         InputError: The file cannot be written.
     """
     seen: dict[str, int] = {}
-    with _replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for tensor, array in zip(tensors, outputs, strict=True):
             number = seen[tensor.name] = seen.get(tensor.name, -1) + 1
             key = tensor.name if number == 0 else f"{tensor.name}#{number}"
@@ -63,7 +71,7 @@ def dump_items(outputs: Sequence[np.ndarray]) -> None:
         InputError: A file cannot be written.
     """
     for number, array in enumerate(outputs):
-        with _replacing(Path(f"output_raw_{number}.dat")) as partial:
+        with replacing(Path(f"output_raw_{number}.dat")) as partial:
             partial.write_bytes(array.tobytes())
 
 
@@ -74,5 +82,5 @@ def dump_floats(outputs: Sequence[np.ndarray], tensors: Sequence[TensorMeta]) ->
         InputError: A file cannot be written, or an output cannot be dequantized.
     """
     for number, (array, tensor) in enumerate(zip(outputs, tensors, strict=True)):
-        with _replacing(Path(f"output_float_{number}.dat")) as partial:
+        with replacing(Path(f"output_float_{number}.dat")) as partial:
             partial.write_bytes(dequantize(array, tensor).astype("<f4").tobytes())

@@ -39,12 +39,14 @@ def partition(
             as far as they go, which gives fewer hand-overs and the official toolkit's result.
 
     Returns:
-        The subgraphs in execution order. Every operator is in exactly one; the boundary tensors of each are sorted by
-        id as text, as their files list them.
+        The subgraphs in execution order. Every operator is in exactly one, but for those that compute constants, which
+        are in each that reads them; the boundary tensors of each are sorted by id as text, as their files list them.
 
     Raises:
         InputError: Layers that share a variable run on different delegates, or others have to run between them.
     """
+    constants = _constant_layers(layers, outputs)
+    layers = [layer for layer in layers if _key(layer) not in constants]
     graph = LayerGraph(layers)
     delegates = [assigned[_key(layer)] for layer in layers]
     groups = group_by_branches(graph, delegates) if branch_split else group_greedily(graph, delegates)
@@ -58,7 +60,7 @@ def partition(
     wanted = set(outputs)
     parts = []
     for number, group in enumerate(groups):
-        members = [layers[i] for i in group]
+        members = _with_constants([layers[i] for i in group], constants)
         produced = {tensor for layer in members for tensor in layer.outputs}
         read = {tensor for layer in members for tensor in layer.inputs} - produced
         handed_out = {t for t in produced if t in wanted or readers.get(t, set()) - {number}}
@@ -73,6 +75,36 @@ def partition(
 
 def _key(layer: Layer) -> int:
     return -1 if layer.index is None else layer.index
+
+
+def _constant_layers(layers: Sequence[Layer], outputs: Sequence[str]) -> dict[int, Layer]:
+    """Layers that read nothing which depends on data, by index; not those whose results leave the model."""
+    found: dict[int, Layer] = {}
+    made: set[str] = set()
+    for layer in layers:
+        if not layer.state and layer.outputs and made.issuperset(layer.inputs):
+            found[_key(layer)] = layer
+            made.update(layer.outputs)
+    leaving = set(outputs)
+    for layer in reversed(list(found.values())):
+        if leaving.intersection(layer.outputs):
+            leaving.update(layer.inputs)
+            del found[_key(layer)]
+    return found
+
+
+def _with_constants(members: Sequence[Layer], constants: Mapping[int, Layer]) -> list[Layer]:
+    """Layers of a subgraph with those that compute its constants, in execution order."""
+    maker = {tensor: layer for layer in constants.values() for tensor in layer.outputs}
+    added: dict[int, Layer] = {}
+    pending = list(members)
+    while pending:
+        for tensor in pending.pop().inputs:
+            layer = maker.get(tensor)
+            if layer is not None and _key(layer) not in added:
+                added[_key(layer)] = layer
+                pending.append(layer)
+    return sorted([*members, *added.values()], key=_key) if added else list(members)
 
 
 def _check_state(layers: Sequence[Layer], owner: Mapping[int, int]) -> None:

@@ -6,7 +6,7 @@ Every start of the command line imports this module, so it imports nothing that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from synap_core.conversion import Conversion
+    from synap_core.estimation import Overhead
+    from synap_core.graph.groups import Group
+    from synap_core.program_report import ProgramDescription
     from synap_core.quantization.interface import Algorithm, Session
     from synap_core.source import Layer, ModelRequest, OperatorSupport, SourceModel
-    from synap_core.subgraphs import Artifact, Executable, RuntimeModel, Subgraph, Support
+    from synap_core.subgraphs import Artifact, Cost, Executable, RuntimeModel, Subgraph, Support
 
 CAPABILITIES = ("quantization", "preprocess", "dequantize", "security", "layout", "profiling")
 """What a delegate may declare to be able to do besides running layers."""
@@ -78,11 +81,24 @@ class Frontend(Registration):
 class Delegate(Registration):
     """A processing unit that layers can be assigned to.
 
+    A delegate that has ``operations`` compiles the canonical graph of its subgraphs, when the model is in none of its
+    ``formats``; any other one takes them in the source format. Data types are those of an operation's output:
+    ``uint8``, ``int8``, ``int16`` or ``float16``, and for an output that holds no real numbers that of its operands.
+
     Attributes:
         formats: Source formats it runs as they are.
-        support: Whether it runs a layer of a model on a target.
+        support: Whether it runs a layer of a model on a target; not asked about layers whose canonical graph it gets.
         compile: Turns a subgraph into the files of the bundle.
         capabilities: Subset of `CAPABILITIES`.
+        operations: Whether it runs an operation of the canonical graph with a data type on a target; None for a
+            delegate that takes source formats alone.
+        group: Joins operations of the canonical graph further than the core does. Gets the graph, which it must not
+            change, the operations of one subgraph in execution order, the target, and the names of the values that
+            must exist between operations; returns operations of the same nodes.
+        estimate: What an operation costs with a data type on a target; None when that is not known.
+        overhead: What an inference of a subgraph costs on a target besides its operations, and what to expect of the
+            estimates; None when that is not known.
+        parameters_model: Imports and returns the pydantic model of `Target.parameters` for this delegate.
     """
 
     kind: ClassVar[str] = "delegate"
@@ -90,11 +106,18 @@ class Delegate(Registration):
     support: Callable[[Layer, SourceModel, Target], Support]
     compile: Callable[[Subgraph], Artifact]
     capabilities: frozenset[str] = frozenset()
+    operations: Callable[[Group, str, Target], Support] | None = None
+    group: Callable[[ir.Model, Sequence[Group], Target, Collection[str]], Sequence[Group]] | None = None
+    estimate: Callable[[Group, str, Target], Cost | None] | None = None
+    overhead: Callable[[Target], Overhead | None] | None = None
+    parameters_model: Callable[[], type[BaseModel]] | None = None
 
     def __post_init__(self) -> None:
         Registration.__post_init__(self)
         unknown = ", ".join(sorted(self.capabilities - set(CAPABILITIES)))
         self._require(not unknown, f"declares unknown capabilities: {unknown}")
+        alone = self.operations is None and any((self.group, self.estimate, self.overhead))
+        self._require(not alone, "groups or estimates operations without saying which of them it runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +128,16 @@ class Runtime(Registration):
         load: Loads a model. Called in a process of its own, so a native crash takes nothing else down.
         open_graph: Makes an ONNX model of plain operators ready for numeric work such as calibration: every node is
             computed as it is written, by one thread per run. None when the engine runs no such models.
+        describe: Tells what a model of its kind consists of and what it is predicted to cost, without executing
+            anything of it; None for a model that says nothing of that. Called in the process of the command, on files
+            that nobody has checked: raises `InputError` for one that is damaged. None when the engine's models never
+            do.
     """
 
     kind: ClassVar[str] = "runtime"
     load: Callable[[RuntimeModel], Executable]
     open_graph: Callable[[ir.Model], Session] | None = None
+    describe: Callable[[RuntimeModel], ProgramDescription | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

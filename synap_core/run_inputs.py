@@ -99,6 +99,17 @@ def _load(token: str, tensor: TensorMeta, generator: np.random.Generator, warn: 
         raise InputError(error.message, where=path, hint=error.hint) from error
 
 
+def is_input_token(token: str) -> bool:
+    """Whether a word on the command line can only be meant as an input: one of the words for it, or an image or array.
+
+    >>> [is_input_token(word) for word in ("zero", "value:7", "cat.JPG", "profile.txt")]
+    [True, True, True, False]
+    """
+    extension = Path(token).suffix[1:].lower()
+    known = (*ENCODED_IMAGES, *RAW_IMAGES, *SEMI_PLANAR_IMAGES, *RAW_DATA, *ARRAYS)
+    return token in REPEATED_TOKENS or token.startswith(_VALUE) or extension in known
+
+
 def _random(tensor: TensorMeta, generator: np.random.Generator) -> Array:
     dtype = raw_dtype(tensor)
     if dtype == np.float32:

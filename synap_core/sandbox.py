@@ -21,7 +21,8 @@ import numpy as np
 from synap_core import errors
 from synap_core.channel import ChannelClosedError, Message, receive, send, skip_to
 from synap_core.errors import ModelExecutionError, SynapError, one_line
-from synap_core.executor import RunResult
+from synap_core.executor import RunResult, SubgraphLayers
+from synap_core.layer_messages import layers_of
 from synap_core.plugin_policy import PluginPolicy
 
 # The child sees the modules that this process sees, and none from its working folder (-P).
@@ -88,6 +89,14 @@ class Sandbox:
         reply = self._ask(Message("run", {}, tuple(inputs)))
         values = cast("dict[str, Any]", reply.values)
         return RunResult(reply.arrays, values["milliseconds"], tuple(values["subgraphs"]))
+
+    def run_layers(self, inputs: Sequence[np.ndarray]) -> list[SubgraphLayers]:
+        """Run once and show what is between the operations; see `Executor.run_layers`.
+
+        Raises:
+            ModelExecutionError: A runtime failed, crashed or hung.
+        """
+        return layers_of(self._ask(Message("layers", {}, tuple(inputs))))
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""

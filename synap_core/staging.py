@@ -14,10 +14,15 @@ from types import FrameType
 from synap_core.errors import InputError
 
 STAGING_PREFIX = ".synap-"
+OUT_DIR = "--out-dir"
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = OUT_DIR) -> None:
     """Make an output folder and its parents.
+
+    Args:
+        path: The folder.
+        option: The option that names it, for messages.
 
     Raises:
         InputError: It cannot be made.
@@ -26,35 +31,39 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"cannot make the folder: {error.strerror or error}"
-        raise InputError(msg, where=path, hint="choose another folder with --out-dir") from error
+        raise InputError(msg, where=path, hint=f"choose another folder with {option}") from error
 
 
 @contextlib.contextmanager
-def staging_folder(out_dir: Path) -> Iterator[Path]:
+def staging_folder(out_dir: Path, option: str = OUT_DIR) -> Iterator[Path]:
     """Give a new folder inside ``out_dir``, removed at the end whatever happens.
+
+    Args:
+        out_dir: The folder; made when missing.
+        option: The option that names it, for messages.
 
     Raises:
         InputError: ``out_dir`` cannot be written, or the disk fills up while the folder is in use.
     """
-    make_folder(out_dir)
+    make_folder(out_dir, option)
     try:
         folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=out_dir))
     except OSError as error:
         msg = f"cannot write to the output folder: {error.strerror or error}"
-        raise InputError(msg, where=out_dir, hint="choose another folder with --out-dir") from error
+        raise InputError(msg, where=out_dir, hint=f"choose another folder with {option}") from error
     try:
         yield folder
     except OSError as error:
         if Path(error.filename or "").is_relative_to(folder) or error.filename is None:
             msg = f"cannot write the output: {error.strerror or error}"
-            hint = "nothing was changed there; free space or choose another --out-dir"
+            hint = f"nothing was changed there; free space or choose another {option}"
             raise InputError(msg, where=out_dir, hint=hint) from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...]) -> list[Path]:
+def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...], option: str = OUT_DIR) -> list[Path]:
     """Move the files of a staging folder into ``out_dir``, the primary one last.
 
     Args:
@@ -62,6 +71,7 @@ def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...])
         out_dir: Where the files go. Other files there are left alone.
         primary: Name of the main file.
         reports: Names of other files; those that are in ``out_dir`` but were not written this time are removed.
+        option: The option that names the folder, for messages.
 
     Returns:
         The published files, primary one first.
@@ -70,7 +80,7 @@ def publish(folder: Path, out_dir: Path, primary: str, reports: tuple[str, ...])
     for name in (*written, *reports):
         if (out_dir / name).is_dir():
             msg = "a folder stands where a result has to go"
-            raise InputError(msg, where=out_dir / name, hint="move it away or choose another --out-dir")
+            raise InputError(msg, where=out_dir / name, hint=f"move it away or choose another {option}")
     with _interrupts_held_back():
         for name in (name for name in written if name != primary):
             (folder / name).replace(out_dir / name)

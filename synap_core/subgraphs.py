@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from synap_core.errors import PluginError
 from synap_core.format_string import FormatString
 from synap_core.payloads import Target
 from synap_core.source import Slice, SourceModel
-from synap_core.tensors import TensorMeta
+from synap_core.tensors import QuantParams, TensorMeta
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx_ir as ir
+    from pydantic import BaseModel
+
+    from synap_core.cache import Cache
+    from synap_core.graph.groups import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +39,36 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What an operation is expected to cost on a target.
+
+    Attributes:
+        seconds: Time it takes.
+        cycles: Clock cycles that is.
+        bytes_read: Bytes read from memory outside of the chip.
+        bytes_written: Bytes written there.
+    """
+
+    seconds: float
+    cycles: int
+    bytes_read: int
+    bytes_written: int
+
+    def __post_init__(self) -> None:
+        numbers = (self.seconds, self.cycles, self.bytes_read, self.bytes_written)
+        if not all(0 <= number < math.inf for number in numbers):
+            msg = f"the costs of an operation must be numbers that are not negative: {self}"
+            raise PluginError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subgraph:
     """A part of the model that one delegate runs.
+
+    The canonical graph of a part is that of exactly its layers. Its inputs and outputs are those of the part, in their
+    order, followed by those of its variables. Values carry the quantization they have in memory, constants that are
+    stored in another way than as float32 are a `QuantizedTensor`, and where a type changes there is an Identity node.
+    Real numbers at the boundary that carry none are float32 there.
 
     Attributes:
         index: Position in execution order; the folder of its files in the bundle.
@@ -44,6 +78,11 @@ class Subgraph:
         outputs: Description of each boundary output, as ``part.outputs``.
         options: Text after the delegate's name in the metafile; passed to the runtime.
         target: The SoC.
+        graph: Canonical graph of the part; None for a delegate that takes the source format.
+        groups: The operations of that graph, in execution order; each of its nodes is in exactly one.
+        parameters: What the target says about the delegate, validated by the delegate's ``parameters_model``.
+        cache: Results of earlier conversions; None when none are kept.
+        profiling: A model is asked for that can be profiled layer by layer.
     """
 
     index: int
@@ -53,6 +92,11 @@ class Subgraph:
     outputs: tuple[TensorMeta, ...]
     options: str
     target: Target
+    graph: ir.Model | None = None
+    groups: tuple[Group, ...] = ()
+    parameters: BaseModel | None = None
+    cache: Cache | None = None
+    profiling: bool = False
 
     @property
     def name(self) -> str:
@@ -116,6 +160,46 @@ class Executable(Protocol):
 
     def reset(self) -> None:
         """Forget the state that earlier runs left in variables."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerOutput:
+    """What an operation of a loaded model gave.
+
+    Attributes:
+        position: Position of the operation, in execution order.
+        layer: Its name; that of the layer it comes from, where the model has it.
+        type: Its operator.
+        name: Name of the tensor.
+        items: Raw items.
+        quant: What they stand for; None when they are plain numbers.
+    """
+
+    position: int
+    layer: str
+    type: str
+    name: str
+    items: np.ndarray
+    quant: QuantParams | None = None
+
+
+@runtime_checkable
+class InspectableExecutable(Executable, Protocol):
+    """A loaded model that also shows what is between its operations; a runtime need not offer that."""
+
+    def run_layers(self, inputs: Sequence[np.ndarray]) -> Sequence[LayerOutput]:
+        """Run once, from the state that the model has when it is loaded, without changing the one that `run` sees.
+
+        Args:
+            inputs: As those of `run`.
+
+        Returns:
+            What each operation gives, in execution order; operations that were optimized away may be missing.
+
+        Raises:
+            InputError: The model cannot be run.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from synap_core.bundle_reader import load_bundle
 from synap_core.channel import ChannelClosedError, Message, receive, send
 from synap_core.executor import Executor
 from synap_core.host import PluginHost
+from synap_core.layer_messages import layers_message
 from synap_core.plugin_policy import PluginPolicy, PolicyLayer
 
 WATCH_S = 1.0
@@ -80,6 +81,8 @@ class _Server:
         if request.kind == "reset":
             self._executor.reset()
             return Message("done")
+        if request.kind == "layers":
+            return layers_message(self._executor.run_layers(request.arrays))
         result = self._executor.run(request.arrays)
         times = {"milliseconds": result.milliseconds, "subgraphs": result.subgraph_milliseconds}
         return Message("outputs", times, result.outputs)

@@ -24,6 +24,7 @@ from synap_core.model_info import render_model_info
 from synap_core.network import Network
 from synap_core.staging import staging_folder
 from synap_core.version import toolkit_version
+from tests.support.hosts import without
 from tests.support.litert import Oracle
 from tests.support.tflite_models import ModelBuilder, chain, counter, dense3, six
 
@@ -124,13 +125,13 @@ def test_e11_delegate_that_the_target_lacks(
         run(dense3(rng), f"delegate: {delegate}", target)
 
 
-def test_target_whose_default_is_not_installed_says_what_to_type(
-    run: Callable[..., Converted], rng: np.random.Generator
+def test_target_whose_default_is_not_available_says_what_to_type(
+    run: Callable[..., Converted], model_file: WriteModel, rng: np.random.Generator
 ) -> None:
     content = dense3(rng)
-    match = "VS680: delegate 'npu', the default of this target, is not installed.*write 'delegate: cpu' .or gpu. in"
+    match = "VS680: delegate 'npu', the default of this target, is not available.*write 'delegate: cpu' .or gpu. in"
     with pytest.raises(InputError, match=match):
-        run(content, "", "VS680")
+        convert(ConvertRequest(model=model_file(content), target="VS680"), PluginHost(without("delegate-npu")))
     assert run(content, "delegate: cpu", "VS680").conversion.delegates == ("cpu",)
 
 

@@ -13,7 +13,7 @@ from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.metafile import default_metafile
 from synap_core.names import is_operator
-from tests.support.hosts import host_with, stand_in_delegate
+from tests.support.hosts import host_with, stand_in_delegate, without
 from tests.support.metafiles import metafile
 from tests.support.toy_source import GraphModel, graph_model, six_graph
 
@@ -105,15 +105,16 @@ def test_delegate_that_the_target_lacks_is_refused(full_host: PluginHost, tmp_pa
         assign_delegates(source, layers, metafile(tmp_path, "delegate: gpu"), target, full_host)
 
 
-def test_missing_default_delegate_says_what_to_type(host: PluginHost) -> None:
+def test_missing_default_delegate_says_what_to_type() -> None:
     source = six_graph()
     layers = [layer for layer in source.layers if is_operator(layer)]
     match = (
-        "SOC: delegate 'npu', the default of this target, is not installed; installed: gpu, cpu; "
+        "SOC: delegate 'npu', the default of this target, is not available; plugin 'delegate-npu' is disabled by "
+        "the test; enable it with --enable-plugin delegate-npu; "
         r"to run on another one, write 'delegate: cpu' \(or gpu\) in a metafile and give it with --meta"
     )
     with pytest.raises(InputError, match=match):
-        assign_delegates(source, layers, default_metafile(), FULL, host)
+        assign_delegates(source, layers, default_metafile(), FULL, PluginHost(without("delegate-npu")))
 
 
 def test_refused_layers_are_named_with_the_reason(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_disabled_runtime_is_not_loaded_in_the_child_either(bundle: Callable[...
 
 def test_unknown_runtime_is_refused(bundle: Callable[..., bytes], host: PluginHost) -> None:
     content = repacked_meta(bundle(six()), b'"tflite gpu=0 "', b'"torq npu=1"')
-    with pytest.raises(InputError, match="runtime 'torq' is not installed; installed: onnx, tflite"):
+    with pytest.raises(InputError, match="runtime 'torq' is not installed; installed: npu, onnx, tflite"):
         Network(content, host=host, isolate=False)
 
 

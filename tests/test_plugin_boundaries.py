@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from synap_core.api import Command, Frontend, OutputFormat, Runtime, Target, hookimpl
+from synap_core.bundle_report.gather import gather
 from synap_core.bundle_writer import pack_bundle
 from synap_core.convert import ConvertRequest, convert, write
 from synap_core.errors import InputError, PluginError, SynapError
@@ -20,7 +21,7 @@ from synap_core.layer_support import layer_support
 from synap_core.network import Network
 from synap_core.payloads import Delegate
 from synap_core.plugin_policy import PluginPolicy, PolicyLayer
-from tests.support.hosts import stand_in_delegate
+from tests.support.hosts import stand_in_delegate, without
 from tests.support.tflite_models import six
 from tests.support.toy_source import six_graph
 
@@ -35,7 +36,7 @@ def crash(*_: object) -> Any:
 
 def host_with(hook: str, *payloads: object) -> PluginHost:
     """The installed plugins, and one of a third party."""
-    host = PluginHost()
+    host = PluginHost(without(*(f"delegate-{item.name}" for item in payloads if isinstance(item, Delegate))))
     record = host.register(SimpleNamespace(**{hook: hookimpl(specname=hook)(lambda: payloads)}), "theirs")
     assert record.state == "enabled", record.reason
     return host
@@ -192,3 +193,19 @@ def test_every_inactive_plugin_of_a_kind_is_named() -> None:
     error: SynapError = PluginHost(policy).missing(Target, "DOLPHIN", ["SL1620"])
     assert "plugin 'target-vs640' is disabled by the operator" in str(error)
     assert "plugin 'target-vs680' is disabled by the operator" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (crash, f"{FROM_THEM}: runtime 'theirs' failed: ZeroDivisionError: oops"),
+        (lambda _: {"operations": []}, "runtime 'theirs' returned .*, which is not a ProgramDescription"),
+    ],
+)
+def test_runtime_that_describes_badly(tmp_path: Path, broken: Callable[..., Any], message: str) -> None:
+    runtime = Runtime(name="theirs", summary="", load=crash, describe=broken)
+    (tmp_path / "net.bin").write_bytes(b"x")
+    tensor = '{"0": {"name": "x", "shape": [1], "dtype": "int8"}}'
+    (tmp_path / "net.json").write_text(f'{{"Inputs": {tensor}, "Outputs": {tensor}, "delegate": "theirs"}}')
+    with pytest.raises(PluginError, match=message):
+        gather(tmp_path / "net.bin", tmp_path / "net.json", host_with("synap_runtimes", runtime))

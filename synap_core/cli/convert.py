@@ -47,6 +47,17 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--target", required=True, metavar="SOC", help="The system on chip; 'synap plugins' lists them.")
 @click.option("--out-dir", type=PATH, required=True, metavar="DIR", help="Folder for the results; made when missing.")
 @click.option("--out-format", default="synap", show_default=True, metavar="FORMAT", help="Format of the results.")
+@click.option(
+    "--fallback",
+    metavar="DELEGATE",
+    help="Run layers that the delegate they are assigned to refuses on this one, as they are in the model.",
+)
+@click.option(
+    "--target-parameters",
+    type=PATH,
+    metavar="FILE",
+    help="Parameters of the target, as 'synap calibrate-target' makes, instead of its own.",
+)
 @click.option("--profiling", is_flag=True, help="Make a model that can be profiled layer by layer.")
 @click.option("--no-branch-split", is_flag=True, help="Make fewer subgraphs, even if parallel branches then wait.")
 @click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file looks like.")
@@ -87,6 +98,8 @@ def command(  # noqa: PLR0913 - one argument per option
     target: str,
     out_dir: Path,
     out_format: str,
+    fallback: str | None,
+    target_parameters: Path | None,
     profiling: bool,
     no_branch_split: bool,
     frontend: str | None,
@@ -112,7 +125,9 @@ def command(  # noqa: PLR0913 - one argument per option
             _warn(f"--{option.replace('_', '-')} has no effect: no closed tools are used")
     host = load_host(ctx)
     output = _output_format(host, out_format)
-    for option, given in (("profiling", profiling), ("no-branch-split", no_branch_split)):
+    without_subgraphs = {"profiling": profiling, "no-branch-split": no_branch_split, "fallback": fallback is not None}
+    without_subgraphs["target-parameters"] = target_parameters is not None
+    for option, given in without_subgraphs.items():
         if given and output.whole_graph:
             _warn(f"--{option} has no effect with --out-format {output.name}, which makes no subgraphs")
     build = out_dir / BUILD_FOLDER if debug or preserve else None
@@ -138,6 +153,8 @@ def command(  # noqa: PLR0913 - one argument per option
         jobs=jobs,
         scheduler=scheduler,
         target_accuracy=target_accuracy,
+        fallback=fallback,
+        target_parameters=target_parameters,
     )
     with _progress("Converting...", silent=silent):
         converted = convert(request, host)
@@ -201,8 +218,13 @@ def _close_logging() -> None:
 
 
 def _keep_parts(converted: Converted, build: Path) -> None:
-    for artifact in converted.conversion.artifacts:
-        (build / artifact.model_file).write_bytes(artifact.model)
+    conversion = converted.conversion
+    names = [artifact.model_file for artifact in conversion.artifacts]
+    for subgraph, artifact in zip(conversion.subgraphs, conversion.artifacts, strict=True):
+        name = artifact.model_file
+        # Delegates may give all their models one name, which is enough in a bundle.
+        own = name if names.count(name) == 1 else f"{subgraph.name}_{name}"
+        (build / own).write_bytes(artifact.model)
 
 
 def _report(converted: Converted, written: Written) -> None:

@@ -95,6 +95,8 @@ def _normalisation(tensor: Json) -> str:
 def _subgraph(subgraph: Json) -> None:
     title = f"Subgraph {subgraph['index']}: {subgraph['model']}, {subgraph['size_bytes']:,} bytes"
     click.echo(f"\n{one_line(title)}, delegate '{one_line(subgraph['delegate'])}'")
+    for note in subgraph.get("notes", ()):
+        click.echo(f"Note: {one_line(note)}")
     wires = [_wire(k, tensor) for k, tensor in enumerate(subgraph["inputs"])]
     print_table(("INPUT", "NAME", "FROM"), wires)
     if subgraph["layers"] is None:

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synap_core.cli.profile_report import (
+    PRINTED,
+    check_profiling,
+    profiles_as_json,
+    save_profiles,
+    show_profiles,
+)
 from synap_core.cli.run_report import HOST_NOTICE, Class, Measured, about, as_json, show, token_of
 from synap_core.cli.shell import HELP_OPTIONS, Command, load_host, plugin_options
 from synap_core.errors import InputError, one_line
@@ -19,8 +26,10 @@ from synap_core.tensors import TensorMeta
 if TYPE_CHECKING:
     import numpy as np
 
+    from synap_core.bundle_reader import Bundle
     from synap_core.host import PluginHost
     from synap_core.network import Network
+    from synap_core.profiles import SubgraphProfile
 
 PATH = click.Path(path_type=Path, readable=False)
 TOP_COUNT = 5
@@ -28,7 +37,7 @@ DEFAULT_MODELS = (("model.synap", None), ("model.nb", "model.json"))
 """Models, and their metadata, that are looked for in the working folder."""
 
 DEVICE_FLAGS = ("--cma", "--noflush", "--lock")
-DEVICE_OPTIONS = ("--secure", "--allocator", "--profiling")
+DEVICE_OPTIONS = ("--secure", "--allocator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +75,17 @@ def device_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--save-outputs", type=PATH, metavar="FILE.npz", help="Save the raw outputs, by name.")
 @click.option("--dump-raw", is_flag=True, help="Write each output as it is to output_raw_<i>.dat.")
 @click.option("--dump-out", is_flag=True, help="Write each output as float32 to output_float_<i>.dat.")
+@click.option(
+    "--profiling",
+    metavar="FILE",
+    help="Write a table of the layers of each subgraph, predicted or measured; - prints it.",
+)
+@click.option(
+    "--dump-layers",
+    type=PATH,
+    metavar="DIR",
+    help="Write what each operation gives to .npy files in a folder, with an index.",
+)
 @click.option("--json", "print_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--timeout", type=click.IntRange(1, 86400), default=600, show_default=True, help="Seconds one step may take."
@@ -88,6 +108,8 @@ def command(  # noqa: PLR0913 - one argument per option
     save_outputs: Path | None,
     dump_raw: bool,
     dump_out: bool,
+    profiling: str | None,
+    dump_layers: Path | None,
     print_json: bool,
     timeout: int,
     inputs: tuple[str, ...],
@@ -100,24 +122,35 @@ def command(  # noqa: PLR0913 - one argument per option
     inputs may be left out.
     """
     from synap_core.output_files import dump_floats, dump_items, save_npz
+    from synap_core.staging import make_folder
 
     for name in (name for name, value in without_effect.items() if value):
         _warn(f"--{name} has no effect on a host")
+    check_profiling(profiling)
     model, meta = _model(model, nb, meta)
+    if dump_layers is not None:
+        make_folder(dump_layers, "--dump-layers")
     times = Repetition(predictions=repeat, loads=loads, period_s=1 / fps if fps else 0)
     runner = _Runner(load_host(ctx), model, meta, timeout, quiet=print_json)
-    measured, tensors = runner.run(inputs, times, single_output=top5)
+    measured, tensors = runner.run(inputs, times, single_output=top5, layers=dump_layers)
     if save_outputs is not None:
         save_npz(save_outputs, measured.outputs, tensors)
     if dump_raw:
         dump_items(measured.outputs)
     if dump_out:
         dump_floats(measured.outputs, tensors)
+    profiles = runner.profiles(measured) if profiling is not None else ()
+    if profiling not in (None, PRINTED):
+        save_profiles(Path(str(profiling)), profiles)
     classes = _classes(measured.outputs[0], tensors[0], model) if top5 else []
     if print_json:
-        click.echo(json.dumps(as_json(runner.header, measured, tensors, classes), indent=2))
+        data = as_json(runner.header, measured, tensors, classes)
+        if profiling is not None:
+            data["profiles"] = profiles_as_json(profiles)
+        click.echo(json.dumps(data, indent=2))
     else:
         show(measured, classes)
+        show_profiles(profiles, None if profiling == PRINTED else profiling)
 
 
 def _warn(text: str) -> None:
@@ -149,12 +182,26 @@ class _Runner:
         self._meta = meta
         self._timeout = timeout
         self._quiet = quiet
+        self._bundle: Bundle | None = None
         self.header: dict[str, object] = {}
 
+    def profiles(self, measured: Measured) -> tuple[SubgraphProfile, ...]:
+        """Layer tables of the subgraphs of the model that ran."""
+        from synap_core.profiles import profiles_of
+
+        return () if self._bundle is None else profiles_of(self._bundle, measured.subgraph_times_ms, self._host)
+
     def run(
-        self, inputs: Sequence[str], times: Repetition, *, single_output: bool
+        self, inputs: Sequence[str], times: Repetition, *, single_output: bool, layers: Path | None = None
     ) -> tuple[Measured, tuple[TensorMeta, ...]]:
-        """Return the last prediction with the times of all, and the description of its outputs."""
+        """Return the last prediction with the times of all, and the description of its outputs.
+
+        Args:
+            inputs: What feeds the inputs of the model.
+            times: How often to do it.
+            single_output: Refuse a model with several outputs.
+            layers: Folder for what the operations give.
+        """
         from synap_core.network import Network
         from synap_core.run_inputs import load_inputs
 
@@ -170,6 +217,9 @@ class _Runner:
                 if load == 0:
                     self._announce(network, inputs)
                 self._predict(network, arrays, times, measured)
+                self._bundle = network.bundle
+                if layers is not None and load == 0:
+                    self._dump(network, arrays, layers)
         return measured, network.outputs
 
     def _announce(self, network: Network, inputs: Sequence[str]) -> None:
@@ -191,6 +241,17 @@ class _Runner:
             click.echo(one_line(f"Input {k}: {about(tensor)}: {token_of(inputs, k)}"))
         for k, tensor in enumerate(network.outputs):
             click.echo(f"Output {k}: {about(tensor)}")
+
+    def _dump(self, network: Network, arrays: Sequence[np.ndarray], folder: Path) -> None:
+        from synap_core.layer_dump import dump_layers
+
+        found = network.run_layers(arrays)
+        count = dump_layers(folder, found)
+        for item in found:
+            if item.outputs is None:
+                _warn(f"{item.model_name}: its runtime does not show what is between its operations")
+        if not self._quiet:
+            click.echo(one_line(f"{folder}: {count} tensors of {sum(i.outputs is not None for i in found)} subgraphs"))
 
     def _predict(self, network: Network, arrays: Sequence[np.ndarray], times: Repetition, measured: Measured) -> None:
         due = time.perf_counter()

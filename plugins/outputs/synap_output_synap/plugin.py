@@ -21,6 +21,8 @@ def write(conversion: Conversion, out_dir: Path) -> None:
 
     (out_dir / BUNDLE_FILE).write_bytes(pack_bundle(conversion))
     (out_dir / INFO_FILE).write_text(render_model_info(conversion), encoding="utf-8", newline="\n")
+    for name, text in conversion.listings.items():
+        (out_dir / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 @hookimpl

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from synap_core.api import FormatString, ModelExecutionError, RuntimeModel, TensorMeta
+from synap_core.api import FormatString, LayerOutput, ModelExecutionError, QuantParams, RuntimeModel, TensorMeta
+
+Native = Any
+"""An object of the library, which has no types."""
 
 MAX_MESSAGE = 200
 """Characters of LiteRT's own message to pass on: it repeats itself for every tensor."""
@@ -78,6 +81,24 @@ class LitertExecutable:
             msg = f"LiteRT could not run the model: {_first_line(error)}"
             raise ModelExecutionError(msg, where=self._model.name) from error
 
+    def run_layers(self, inputs: Sequence[np.ndarray]) -> list[LayerOutput]:
+        """Run once in an interpreter that keeps all tensors; its kernels are those without XNNPACK."""
+        try:
+            interpreter: Native = Interpreter(
+                model_content=self._model.model,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+            interpreter.allocate_tensors()
+            bound = self._bind(interpreter.get_input_details(), self._model.inputs, "inputs")
+            for index, array in zip(bound, inputs, strict=True):
+                interpreter.set_tensor(index, array)
+            interpreter.invoke()
+            return list(_layer_outputs(interpreter))
+        except (RuntimeError, ValueError) as error:
+            msg = f"LiteRT could not run the model with all tensors kept: {_first_line(error)}"
+            raise ModelExecutionError(msg, where=self._model.name) from error
+
     def _bind(self, details: list[dict[str, Any]], tensors: Sequence[TensorMeta], what: str) -> list[int]:
         if len(details) != len(tensors):
             msg = f"the model has {len(details)} {what}, its metadata describes {len(tensors)}"
@@ -88,6 +109,43 @@ class LitertExecutable:
                 msg = f"input {tensor.name!r} is {list(shape)}, its metadata says {list(tensor.shape)}"
                 raise ModelExecutionError(msg, where=self._model.name)
         return [int(detail["index"]) for detail in details]
+
+
+def _layer_outputs(interpreter: Native) -> Iterator[LayerOutput]:
+    """Results of all operators; tensors without data, such as those of variables, are left out."""
+    tensors = {int(item["index"]): item for item in interpreter.get_tensor_details()}
+    for position, operator in enumerate(interpreter._get_ops_details()):  # noqa: SLF001 - there is no public way
+        outputs = [int(index) for index in operator["outputs"] if int(index) in tensors]
+        for index in outputs:
+            try:
+                items = np.asarray(interpreter.get_tensor(index))
+            except ValueError:
+                continue
+            if not items.dtype.hasobject:
+                name = str(tensors[index]["name"])
+                yield LayerOutput(
+                    position=position,
+                    layer=str(tensors[outputs[0]]["name"]),
+                    type=str(operator["op_name"]),
+                    name=name,
+                    items=items,
+                    quant=_quantization(tensors[index], str(items.dtype)),
+                )
+
+
+def _quantization(detail: dict[str, Any], dtype: str) -> QuantParams | None:
+    found = detail["quantization_parameters"]
+    scale, zero_point = (tuple(found[name].tolist()) for name in ("scales", "zero_points"))
+    if not scale:
+        return None
+    several = len(scale) > 1
+    return QuantParams(
+        dtype=dtype,
+        scheme="perchannel_symmetric_affine" if several else "asymmetric_affine",
+        scale=scale,
+        zero_point=zero_point,
+        axis=int(found["quantized_dimension"]) if several else None,
+    )
 
 
 def _first_line(error: Exception) -> str:

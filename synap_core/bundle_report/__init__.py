@@ -1,0 +1,1 @@
+"""The page that ``synap report`` makes of a bundle."""
