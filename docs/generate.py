@@ -1,4 +1,4 @@
-"""Write the generated pages of the documentation: hooks.md, cli.md, compatibility.md and two about operators.
+"""Write the generated pages: hooks.md, cli.md, compatibility.md, three about operators, and npu-program.md.
 
 In metafile.md, it writes what the algorithms' models say of their options.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import itertools
 import re
@@ -31,6 +32,9 @@ from synap_core.host import HOOKS, PluginHost
 DOCS = Path(__file__).resolve().parent
 TESTS = DOCS.parent / "tests"
 NOTICE = "<!-- Written by docs/generate.py; do not edit. -->"
+
+PLUGIN_COMMANDS = {"calibrate-target": "synap_delegate_npu.calibrate_command"}
+"""Commands that plugins of this distribution add, and the modules they are in."""
 
 OPTIONS = "options of the algorithms"
 """What a page calls the part of it that tells these options."""
@@ -78,6 +82,8 @@ def pages(*, renew: bool = False) -> dict[str, str]:
         "compatibility.md": compatibility_page(),
         "operators.md": operators_page(),
         "onnx-operators.md": onnx_operators_page(renew=renew),
+        "npu-operators.md": npu_operators_page(),
+        "npu-program.md": npu_program_page(),
         "metafile.md": with_part(DOCS / "metafile.md", OPTIONS, options_part()),
     }
 
@@ -238,6 +244,26 @@ def onnx_operators_page(*, renew: bool) -> str:
     return onnx_operators.render()
 
 
+def npu_operators_page() -> str:
+    """What the NPU runs; the page as it is where its delegate is not installed."""
+    if importlib.util.find_spec("synap_delegate_npu") is None:
+        return _current(DOCS / "npu-operators.md") or ""
+    _make_importable()
+    from docs import npu_operators
+
+    return npu_operators.render()
+
+
+def npu_program_page() -> str:
+    """The file of a program for the NPU; the page as it is where its delegate is not installed."""
+    if importlib.util.find_spec("synap_delegate_npu") is None:
+        return _current(DOCS / "npu-program.md") or ""
+    _make_importable()
+    from docs import npu_program
+
+    return npu_program.render()
+
+
 def _make_importable() -> None:
     """Make modules of this folder importable: as a script, this one only sees what lies beside it."""
     if str(DOCS.parent) not in sys.path:
@@ -261,12 +287,16 @@ def cli_page() -> str:
     abbreviations = "Long options of the commands may be abbreviated as long as only one option fits."
     blocks = ["# Command line", NOTICE, abbreviations]
     blocks += [*_command_blocks("synap", synap), "Plugins may add commands; `synap --help` lists them, too."]
-    blocks += [_table(("Command", ""), [(f"[`{name}`](#synap-{name})", text) for name, text in BUILT_IN.items()])]
+    summaries = BUILT_IN | {name: PluginHost().commands[name].summary for name in PLUGIN_COMMANDS}
+    blocks += [_table(("Command", ""), [(f"[`{name}`](#synap-{name})", text) for name, text in summaries.items()])]
     for name in BUILT_IN:
         command: click.Command = importlib.import_module(f"synap_core.cli.{name}").command
         blocks += _command_blocks(f"synap {name}", command)
         if name == "convert":
             blocks += ["`synap_convert` is this command under the name it has in the official toolkit."]
+    for name, module in PLUGIN_COMMANDS.items():
+        blocks += _command_blocks(f"synap {name}", importlib.import_module(module).command)
+        blocks += [f"The plugin `command-{name}` adds it."]
     return _joined([*blocks, "## Exit codes", _table(("Code", "Meaning"), _exit_codes()), _streams()])
 
 

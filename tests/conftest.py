@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("tests.support.canonical", "tests.support.streaming", "tests.support.single_operator")
+pytest.register_assert_rewrite(
+    "tests.support.canonical", "tests.support.npu_program", "tests.support.single_operator", "tests.support.streaming"
+)
 
 from synap_core.cli.main import main  # noqa: E402 - the modules below load those above
 from synap_core.host import PluginHost  # noqa: E402

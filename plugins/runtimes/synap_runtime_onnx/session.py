@@ -75,6 +75,7 @@ class OnnxExecutable:
 
     def __init__(self, model: RuntimeModel) -> None:
         self._name = model.name
+        self._options = model.options
         self.notes = tuple(_notes(model.options))
         try:
             self._session = open_session(model.model, _session_options(model.options))
@@ -94,12 +95,37 @@ class OnnxExecutable:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run once."""
+        return [np.asarray(array) for array in self._run(self._session, inputs)]
+
+    def run_variant(self, content: bytes, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Run another model with the same inputs once.
+
+        Args:
+            content: The model.
+            inputs: As those of `run`.
+
+        Returns:
+            Its outputs, by name; those that are no arrays of numbers are left out.
+
+        Raises:
+            ModelExecutionError: ONNX Runtime refuses it, or cannot run it.
+        """
+        try:
+            session = open_session(content, _session_options(self._options))
+            names = [output.name for output in session.get_outputs()]
+        except RUNTIME_ERRORS as error:
+            msg = f"ONNX Runtime refused the model with all results as outputs: {first_line(error)}"
+            raise ModelExecutionError(msg, where=self._name) from error
+        found = zip(names, self._run(session, inputs), strict=True)
+        return {name: item for name, item in found if isinstance(item, np.ndarray) and not item.dtype.hasobject}
+
+    def _run(self, session: Native, inputs: Sequence[np.ndarray]) -> list[Native]:
         try:
             feeds = {
                 item.name: array.reshape(item.shape).view(item.dtype)
                 for item, array in zip(self._inputs, inputs, strict=True)
             }
-            return [np.asarray(array) for array in self._session.run(None, feeds)]
+            return list(session.run(None, feeds))
         except RUNTIME_ERRORS as error:
             msg = f"ONNX Runtime could not run the model: {first_line(error)}"
             raise ModelExecutionError(msg, where=self._name) from error

@@ -1,0 +1,1 @@
+"""Compiles npu subgraphs with an external command."""
