@@ -222,3 +222,10 @@ def test_parts_that_are_kept_have_names_of_their_own(
     assert result.code == 0, result.err
     names = sorted(path.name for path in (out / "build").iterdir())
     assert names == ["conversion_log.txt", "subgraph_0_model.onnx", "subgraph_1.tflite", "subgraph_2_model.onnx"]
+
+
+def test_names_that_yaml_takes_for_something_else_are_quoted() -> None:
+    from synap_core.canonical.refusals import _quoted
+
+    words = ["conv_1", "true", "Null", "7", "a b", "it's"]
+    assert [_quoted(word) for word in words] == ["conv_1", "'true'", "'Null'", "'7'", "'a b'", "'it''s'"]

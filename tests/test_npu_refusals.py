@@ -1,12 +1,14 @@
-"""What the npu delegate and its runtime refuse, in one line."""
+"""What the npu delegate and its runtime refuse, in one line, and what they do not."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
@@ -18,6 +20,9 @@ from synap_core.network import Network
 from synap_core.payloads import OutputFormat
 from synap_core.programs import describe_program
 from synap_delegate_npu.cost.parameters import NpuParameters
+from tests.support.canonical import Reference
+from tests.support.single_operator import options
+from tests.support.tflite_models import ModelBuilder
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "digits" / "digits_int8.tflite"
@@ -87,3 +92,23 @@ def test_parameters_that_no_chip_has_are_refused(host: PluginHost, key: str, val
     assert NpuParameters.model_validate(known)
     with pytest.raises(ValidationError, match=key):
         NpuParameters.model_validate(known | {key: value})
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_positions_of_the_largest_items_stay_on_the_unit(host: PluginHost, tmp_path: Path, dtype: str) -> None:
+    builder = ModelBuilder()
+    quantization = {"scale": 0.05, "zero_point": 3} if dtype == "int8" else {}
+    x, y = builder.tensor("x", [1, 4, 4, 6], dtype, **quantization), builder.tensor("y", [1, 4, 4], "int32")
+    axis = builder.constant("axis", np.array(3, np.int32))
+    builder.operator("ARG_MAX", [x, axis], [y], options("ArgMax", outputType=schema.TensorType.INT32), version=2)
+    content = builder.finish([x], [y])
+    (tmp_path / "m.tflite").write_bytes(content)
+    network = Network(
+        bundle(convert(ConvertRequest(model=tmp_path / "m.tflite", target="VS680"), host), host, tmp_path / "out"),
+        host=host,
+        isolate=False,
+    )
+    rng = np.random.default_rng(0)
+    items = rng.integers(-128, 128, (1, 4, 4, 6)).astype(dtype)
+    (found,) = network.predict([items.astype(network.inputs[0].dtype)])
+    np.testing.assert_array_equal(found, Reference(content)([items])[0])

@@ -17,6 +17,9 @@ from synap_core.source import Layer, SourceModel
 if TYPE_CHECKING:
     from synap_core.metafile import Metafile
 
+YAML_WORDS = frozenset({"true", "false", "null"})
+"""What is no text in YAML when it is written without quotes."""
+
 MAX_LISTED = 20
 """Layers to name in an error."""
 
@@ -111,6 +114,7 @@ def _pattern(layer: Layer, names: Mapping[str, int]) -> str:
 
 def _quoted(text: str) -> str:
     plain = bool(text) and all(c.isalnum() or c in "_-" for c in text) and not text[0].isdecimal() and text[0] != "-"
+    plain = plain and text.lower() not in YAML_WORDS
     return text if plain and text.isascii() else "'" + text.replace("'", "''") + "'"
 
 

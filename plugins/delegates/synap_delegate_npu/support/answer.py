@@ -49,6 +49,9 @@ FUNCTIONS = CUTS | {
 }
 """Activations: behind a product, those that do not cut need their own engine."""
 
+WHOLE_TYPES = frozenset({"int32", "int64", "bool"})
+"""Types of positions and truth values, which have no column in the table."""
+
 CUTTING = frozenset({"ADD", "CONCAT", "DIVIDE", "MULTIPLY", "POOL", "SQUARE", "SUBTRACT"})
 """What is no product of matrices, and may be followed by a cut all the same."""
 
@@ -64,6 +67,8 @@ def check(group: Group, dtype: str) -> Support:
         group: Of the canonical graph.
         dtype: Data type of its result.
     """
+    if dtype in WHOLE_TYPES:
+        dtype = "uint8"  # its conditions tell whether an operator takes them; the engine is that of any other type
     if dtype not in DTYPES:
         return Support(ok=False, reason=f"data are {_listed(STORED)}, not {dtype}")
     try:
