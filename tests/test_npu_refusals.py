@@ -75,6 +75,13 @@ def test_program_of_another_type_than_its_metadata_is_refused(
         Network(path, host=host, isolate=False)
 
 
+@pytest.mark.parametrize("content", [b"\0" * 400, b"half a program"], ids=["zeros", "text"])
+def test_what_is_no_program_is_refused(digits: Converted, host: PluginHost, tmp_path: Path, content: bytes) -> None:
+    path = bundle(digits, host, tmp_path, content)
+    with pytest.raises(ModelExecutionError, match="no program for the neural processing unit"):
+        Network(path, host=host, isolate=False)
+
+
 def test_name_that_is_no_text_is_refused(digits: Converted, host: PluginHost, tmp_path: Path) -> None:
     content = digits.conversion.artifacts[0].model
     damaged = content.replace(b"CONV_2D_conv1_0.2", b"CONV_2D_\xffonv1_0.2")

@@ -73,13 +73,17 @@ def variables_of(model: RuntimeModel) -> tuple[Variable, ...]:
     """Variables that a program describes.
 
     Raises:
-        ModelExecutionError: The description is damaged.
+        ModelExecutionError: The program, or the description, is damaged.
     """
     try:
         found = {item.key: item.value for item in ModelProto.FromString(model.model).metadata_props}
+    except PROTO_ERRORS as error:
+        msg = "this is no program for the neural processing unit, or a damaged one"
+        raise ModelExecutionError(msg, where=model.name, hint="convert the model again") from error
+    try:
         entries = json.loads(found.get(PROPERTY, "[]"))
         return tuple(_variable(entry) for entry in entries)
-    except (*PROTO_ERRORS, ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as error:
         msg = "the program describes its variables wrongly"
         raise ModelExecutionError(msg, where=model.name, hint="convert the model again") from error
 
