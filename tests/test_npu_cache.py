@@ -83,12 +83,11 @@ def test_with_functions_from_the_cache_the_program_is_the_same(
     "change",
     [
         lambda subgraph: {"parameters": parameters(subgraph, clock_hz=9e8)},
-        lambda _: {"options": "num_threads=1"},
         lambda _: {"profiling": True},
         lambda subgraph: {"target": replace(subgraph.target, name="SL1640")},
         lambda subgraph: {"groups": (replace(subgraph.groups[0], layer_id="other"), *subgraph.groups[1:])},
     ],
-    ids=["parameter", "option", "profiling", "target", "layer id"],
+    ids=["parameter", "profiling", "target", "layer id"],
 )
 def test_changed_option_is_compiled_anew_with_the_same_functions(
     change: Callable[[Subgraph], dict[str, object]], subgraph: Subgraph, made: dict[str, int], tmp_path: Path
