@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from synap_core.api import align_columns, format_shape
@@ -70,11 +69,13 @@ def _layer_table(rows: Sequence[LayerRow], parameters: NpuParameters) -> Iterato
     ]
     yield from align_columns(table)
     yield ""
-    engines: Counter[str] = Counter()
+    engines: dict[str, float] = {}
     for row in rows:
-        engines[row.engine.partition("+")[0]] += row.microseconds  # type: ignore[assignment]  # counts of any number add up
+        engine = row.engine.partition("+")[0]
+        engines[engine] = engines.get(engine, 0.0) + row.microseconds
     busy = sum(row.microseconds for row in rows)
-    shares = ", ".join(f"{name} {time / 1000:.3f} ms" for name, time in engines.most_common() if name != NOTHING)
+    by_time = sorted(engines.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {time / 1000:.3f} ms" for name, time in by_time if name != NOTHING)
     total = (busy + 1e6 * parameters.t_infer) / 1000
     yield f"Predicted time of an inference: {total:.3f} ms ({shares}, start {1000 * parameters.t_infer:.3f} ms)"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 Kind = Literal[
@@ -174,21 +174,8 @@ def deconvolution(
     Raises:
         ValueError: A size is below 1, or the groups do not divide the channels.
     """
-    weights = output.channels * kernel[0] * kernel[1] * (source.channels // max(groups, 1))
-    return Operation(
-        kind="deconvolution",
-        dtype=dtype,
-        batch=batch,
-        input=source,
-        output=output,
-        kernel=kernel,
-        stride=stride,
-        groups=groups,
-        input_elements=source.elements,
-        output_elements=output.elements,
-        weights=weights,
-        macs=source.height * source.width * weights,
-    )
+    forward = convolution(source, output, kernel=kernel, stride=stride, groups=groups, batch=batch, dtype=dtype)
+    return replace(forward, kind="deconvolution", macs=source.height * source.width * forward.weights)
 
 
 def fully_connected(inputs: int, outputs: int, *, batch: int = 1, dtype: Dtype = "uint8") -> Operation:

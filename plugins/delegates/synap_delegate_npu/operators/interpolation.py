@@ -82,7 +82,7 @@ def multiplied(request: Request) -> Form | None:
         items, number = 1, 0
         for node in nodes:
             if node.op_type == "Reshape":
-                value = body.inline([node], {node.inputs[0]: value})[node.outputs[0]]  # type: ignore[dict-item]
+                value = body.applied(node, value)
                 continue
             number, items = number + 1, items * matrices[node].unit
             if not wide and items * largest_of(source) >= FLOAT32_INTEGERS:

@@ -105,7 +105,7 @@ class Product:
             total = self._total(body, inputs, applying(body), factors)
             result = lower_sums(body, total, by, window, self.axes, self.rounding, factors.largest_sum())
             if self.pool is not None:
-                result = body.inline([self.pool], {self.pool.inputs[0]: result})[self.pool.outputs[0]]  # type: ignore[dict-item]  # a pool has an input
+                result = body.applied(self.pool, result)
             return [stored(body, result, window.zero_point, self.output.dtype)]
 
         return lower

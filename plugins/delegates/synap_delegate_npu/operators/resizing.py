@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -143,8 +143,8 @@ def _linear(source: Tensor, target: Tensor, sides: list[Side]) -> Form | None:
     return Form(inputs=(source,), attributes=attributes, lower=_interpolation(source, grids))
 
 
-def _all(arrays: object) -> list[int]:
-    return [int(item) for array in arrays for item in array]  # type: ignore[attr-defined]
+def _all(arrays: Iterable[np.ndarray]) -> list[int]:
+    return [int(item) for array in arrays for item in array]
 
 
 def _interpolation(source: Tensor, grids: list[Grid]) -> Lowering:

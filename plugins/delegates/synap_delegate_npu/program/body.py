@@ -72,6 +72,14 @@ class Body:
             known.update(zip(node.outputs, made, strict=True))
         return known
 
+    def applied(self, node: ir.Node, value: ir.Value) -> ir.Value:
+        """Add a copy of one node of the canonical graph that reads a value in place of its first operand."""
+        first = node.inputs[0]
+        if first is None:
+            msg = f"{node.op_type} has no operand"
+            raise ValueError(msg)
+        return self.inline([node], {first: value})[node.outputs[0]]
+
     def function(self, name: str, overload: str, outputs: Sequence[ir.Value], attributes: Sequence[str]) -> ir.Function:
         """The function of a model.
 

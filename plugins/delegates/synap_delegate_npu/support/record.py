@@ -63,5 +63,7 @@ def clause(condition: Condition) -> str:
     >>> clause(even)
     'the size is even'
     """
-    sentence = " ".join(inspect.getdoc(condition).split()).partition(". ")[0].rstrip(".").removesuffix(ESTIMATED)  # type: ignore[union-attr]
+    sentence = (
+        " ".join((inspect.getdoc(condition) or "").split()).partition(". ")[0].rstrip(".").removesuffix(ESTIMATED)
+    )
     return sentence[:1].lower() + sentence[1:]
