@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from synap_core.graph.passes import normalise
     from synap_core.graph.qdq import to_qdq
     from synap_core.graph.quantized import QuantizedTensor, dequantized, scale_and_zero_point
-    from synap_core.graph.storage import mirror_annotations
+    from synap_core.graph.storage import mirror_annotations, serialize
     from synap_core.graph.types import GraphError, TensorType, shape_of, type_of
     from synap_core.hooks import hookimpl
     from synap_core.model_info import render_model_info
@@ -113,7 +113,7 @@ _MODULES = {
     "graph.passes": ("normalise",),
     "graph.qdq": ("to_qdq",),
     "graph.quantized": ("QuantizedTensor", "dequantized", "scale_and_zero_point"),
-    "graph.storage": ("mirror_annotations",),
+    "graph.storage": ("mirror_annotations", "serialize"),
     "graph.types": ("GraphError", "TensorType", "shape_of", "type_of"),
     "hooks": ("hookimpl",),
     "model_info": ("render_model_info",),
@@ -245,6 +245,7 @@ __all__ = [
     "render_model_info",
     "replacing",
     "scale_and_zero_point",
+    "serialize",
     "set_origins",
     "set_quant",
     "set_twin",

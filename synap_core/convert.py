@@ -88,7 +88,7 @@ def _converted(opened: Opened, request: ConvertRequest, host: PluginHost) -> Con
         refusals = () if lowering is None else lowering.refusals
         if not refusals:
             break
-        if request.fallback is None:
+        if request.fallback is None or any(item.delegate == request.fallback for item in refusals):
             raise refused(refusals, opened, host)
         assigned, lines = moved(refusals, source, assigned, request.fallback)
         check_support(source, selection.layers, assigned, target, host)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from synap_core.canonical.refusals import Refusal, moved, native_delegates
+from synap_core.canonical.refusals import Refusal, fallbacks, moved
 from synap_core.convert import open_request
 from synap_core.delegate_rules import Assignment, assign_delegates, check_support, is_canonical
 from synap_core.errors import InputError, PluginError
@@ -199,7 +199,7 @@ class _Estimator:
         assigned: Mapping[int, Assignment] = assign_delegates(
             source, selection.layers, opened.meta, opened.target, host
         )
-        others = native_delegates(source, opened.target, host)
+        others = fallbacks(source, opened.target, host)
         lines: list[str] = []
         while True:
             parts = partition(
@@ -210,10 +210,10 @@ class _Estimator:
                 branch_split=self._request.branch_split,
             )
             lowering = self._lowering(parts)
-            refusals: tuple[Refusal, ...] = () if lowering is None else lowering.refusals
+            # A target lists what it prefers first, and what runs everything last.
+            refusals = [] if lowering is None else [r for r in lowering.refusals if r.delegate not in others[-1:]]
             if not refusals or not others:
                 return parts, lowering, lines
-            # A target lists what it prefers first, and what runs everything last.
             assigned, found = moved(refusals, source, assigned, others[-1])
             check_support(source, selection.layers, assigned, opened.target, host)
             lines += found

@@ -1,4 +1,4 @@
-"""Delegates that run layers in the source model's own format, by an engine the on-board runtime has."""
+"""Delegates that run layers as the model says, by an engine the on-board runtime has."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from synap_core.errors import InputError
-from synap_core.payloads import Delegate, Target
+from synap_core.payloads import EXACT_TYPE, Delegate, Target
 
 if TYPE_CHECKING:
+    from synap_core.graph.groups import Group
     from synap_core.source import Layer, SourceModel
     from synap_core.subgraphs import Artifact, Subgraph, Support
 
 
-def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> Delegate:
+def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str], canonical: str | None = None) -> Delegate:
     """Make a delegate that cuts its subgraphs out as they are.
 
     Args:
         name: The metafile's word for it.
         summary: One line for listings.
         runtimes: For each source format, the runtime's name and the options that make it use this engine.
+        canonical: Which of these formats is that of the canonical graph. Models of all other formats then run, too, in
+            float32; None when they do not.
     """
 
     def support(_layer: Layer, source: SourceModel, _target: Target) -> Support:
@@ -29,22 +32,53 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str]) -> 
             return Support(ok=True, engine=name)
         return Support(ok=False, reason=f"it runs the formats {', '.join(sorted(runtimes))}, not {source.format}")
 
+    def operations(_group: Group, _dtype: str, _target: Target) -> Support:
+        from synap_core.subgraphs import Support
+
+        return Support(ok=True, engine=name)
+
     def compile_subgraph(subgraph: Subgraph) -> Artifact:
         from synap_core.subgraphs import Artifact
 
-        native = subgraph.source.format
+        own = subgraph.graph is None
+        native = subgraph.source.format if own else str(canonical)
         _check_options(name, runtimes[native], subgraph.options)
         return Artifact(
             model_file=f"{subgraph.name}.{native}",
             meta_file=f"{subgraph.name}.json",
-            model=subgraph.source.slice(subgraph.part),
+            model=subgraph.source.slice(subgraph.part) if own else _written(subgraph),
             inputs=subgraph.inputs,
             outputs=subgraph.outputs,
             # Without options one trailing blank remains, as the official toolkit writes it.
             delegate=f"{runtimes[native]} {subgraph.options}",
         )
 
-    return Delegate(name=name, summary=summary, formats=frozenset(runtimes), support=support, compile=compile_subgraph)
+    return Delegate(
+        name=name,
+        summary=summary,
+        formats=frozenset(runtimes),
+        support=support,
+        compile=compile_subgraph,
+        operations=None if canonical is None else operations,
+        real_type=EXACT_TYPE,
+    )
+
+
+def _written(subgraph: Subgraph) -> bytes:
+    """The canonical graph of a subgraph as a file."""
+    from synap_core.graph.annotations import states_of
+    from synap_core.graph.qdq import to_qdq
+    from synap_core.graph.storage import serialize
+
+    if subgraph.graph is None:
+        msg = f"{subgraph.name} has no graph"
+        raise ValueError(msg)
+    states = states_of(subgraph.graph)
+    if states:
+        layers = ", ".join(repr(layer.name) for layer in subgraph.part.layers if layer.state)
+        msg = f"layers that keep variables cannot run as plain operators: {layers}"
+        raise InputError(msg, hint="assign another delegate to them in the metafile's 'delegate' field")
+    return serialize(to_qdq(subgraph.graph))
 
 
 def _check_options(name: str, runtime: str, options: str) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 CAPABILITIES = ("quantization", "preprocess", "dequantize", "security", "layout", "profiling")
 """What a delegate may declare to be able to do besides running layers."""
 
+EXACT_TYPE = "float32"
+REAL_TYPES = ("float16", EXACT_TYPE)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -99,6 +102,9 @@ class Delegate(Registration):
         overhead: What an inference of a subgraph costs on a target besides its operations, and what to expect of the
             estimates; None when that is not known.
         parameters_model: Imports and returns the pydantic model of `Target.parameters` for this delegate.
+        real_type: Data type of its operations on real numbers where they are not quantized: ``float16``, or ``float32``
+            for a delegate that computes what the model says. The latter is never asked to quantize, its tensors at the
+            boundary are those of the model, and what other delegates refuse can go to it.
     """
 
     kind: ClassVar[str] = "delegate"
@@ -111,9 +117,13 @@ class Delegate(Registration):
     estimate: Callable[[Group, str, Target], Cost | None] | None = None
     overhead: Callable[[Target], Overhead | None] | None = None
     parameters_model: Callable[[], type[BaseModel]] | None = None
+    real_type: str = "float16"
 
     def __post_init__(self) -> None:
         Registration.__post_init__(self)
+        self._require(self.real_type in REAL_TYPES, f"has the real type {self.real_type!r}, not float16 or float32")
+        exact = self.real_type == EXACT_TYPE and "quantization" in self.capabilities
+        self._require(not exact, "computes in float32, so it cannot declare to quantize")
         unknown = ", ".join(sorted(self.capabilities - set(CAPABILITIES)))
         self._require(not unknown, f"declares unknown capabilities: {unknown}")
         alone = self.operations is None and any((self.group, self.estimate, self.overhead))

@@ -285,7 +285,7 @@ def test_reports_are_written_beside_the_bundle(run: Run, toys: PluginHost, tmp_p
 def test_type_of_a_layer_on_cpu_has_no_effect(run: Run) -> None:
     converted = run(small_net(), "data_type: {'*': uint8, conv2: int16}", head="delegate: {'*': toynpu, conv2: cpu}")
     (warning,) = converted.warnings
-    assert warning.endswith("int16 has no effect on layer '@Conv_conv2_2', which runs in the source format")
+    assert warning.endswith("int16 has no effect on layer '@Conv_conv2_2', which runs as the model says")
     assert not run(small_net(), head="delegate: {'*': toynpu, conv2: cpu}").warnings
 
 

@@ -179,7 +179,7 @@ def test_layers_that_are_only_refused_after_others_fell_back_are_moved_too(run: 
 @pytest.mark.parametrize(
     ("fallback", "message"),
     [
-        ("toynpu", "--fallback toynpu: it does not run tflite models as they are; allowed: gpu, cpu"),
+        ("toynpu", "--fallback toynpu: it does not run tflite models as they are, or in float32; allowed: gpu, cpu"),
         ("fpga", "--fallback fpga: target TOY has no such delegate that runs tflite; allowed: gpu, cpu"),
     ],
 )

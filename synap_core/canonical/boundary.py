@@ -29,15 +29,15 @@ NHWC_TO_NCHW = (0, 3, 1, 2)
 class Boundary:
     """Rules for the tensors between subgraphs.
 
-    A tensor that a delegate of the source format reads or writes is what the source model says. Any other one is what
-    the canonical graph makes of it, or float32 where the metafile wants that.
+    A tensor is what the source model says when a delegate reads or writes it that takes the source format, or computes
+    in float32. Any other one is what the canonical graph makes of it, or float32 where the metafile wants that.
 
     Attributes:
         source: The model.
         selection: Its inputs and outputs.
         meta: The metafile.
         parts: All subgraphs.
-        canonical: Positions of those that are compiled from the canonical graph.
+        canonical: Positions of those that are compiled from the canonical graph, in other types than the model's.
     """
 
     source: SourceModel
@@ -48,7 +48,7 @@ class Boundary:
 
     @property
     def native(self) -> frozenset[str]:
-        """Ids of the tensors that delegates of the source format read or write."""
+        """Ids of the tensors that delegates read or write which compute what the model says."""
         parts = [part.part for index, part in enumerate(self.parts) if index not in self.canonical]
         return frozenset(tensor for part in parts for tensor in (*part.inputs, *part.outputs))
 
@@ -76,7 +76,8 @@ class Boundary:
             graph: Its graph, with types.
 
         Raises:
-            InputError: An output is to be float32, but is read in another type by a delegate of the source format.
+            InputError: An output is to be float32, but is read in another type by a delegate that computes what the
+                model says.
         """
         from synap_core.graph.annotations import quant_of
 
@@ -86,7 +87,9 @@ class Boundary:
         result: dict[str, QuantParams | None] = {}
         for tensor, name in region.values.items():
             if tensor in native:
-                result[tensor] = region.stored.get(tensor)
+                # A real number of the model may have an annotation, too: that it was trained to be quantized.
+                is_real = self.source.tensors[tensor].dtype == FLOAT32
+                result[tensor] = None if is_real else region.stored.get(tensor)
                 self._check_dequantized(tensor, result[tensor])
             else:
                 value = values[name]

@@ -119,7 +119,7 @@ class Calibration:
             delegate = self._delegate_of(group)
             if delegate is not None and group.layer_id in raised and not self._runs(delegate, group, raised):
                 result[group.layer_id] = types[group.layer_id]
-            if delegate is None:
+            if delegate is None or delegate.real_type == FLOAT32:
                 self._note_idle(group, types[group.layer_id])
                 result[group.layer_id] = FLOAT32
             elif CAPABILITY not in delegate.capabilities:
@@ -135,7 +135,7 @@ class Calibration:
             return
         if dtype != rules.get(EVERYTHING, settings.base_type):
             where = self._opened.meta.where("quantization", "data_type")
-            line = f"{where}: {dtype} has no effect on layer '@{group.layer_id}', which runs in the source format"
+            line = f"{where}: {dtype} has no effect on layer '@{group.layer_id}', which runs as the model says"
             self._idle[line] = None
 
     def _delegate_of(self, group: Group) -> Delegate | None:
@@ -160,7 +160,7 @@ class Calibration:
         found: dict[str, float] = {}
         for group in self._grouping(self._region.graph.clone()):
             delegate = self._delegate_of(group)
-            if delegate is None:
+            if delegate is None or CAPABILITY not in delegate.capabilities:
                 continue
             seconds = [_seconds(self._host, delegate, group, dtype, target) for dtype in ("uint8", "int16")]
             if None in seconds:

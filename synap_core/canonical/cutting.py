@@ -103,14 +103,24 @@ class _Cut:
         uses = tuple(value.uses())
         if not uses or value.const_value is not None:
             return outer
+        uses = tuple(use for use in uses if not self._replaced(use.node, outer))
         inner = outer
-        if quant != wanted:
+        if quant != wanted and uses:
             order = {node: position for position, node in enumerate(self._graph)}
             first = min((use.node for use in uses), key=order.__getitem__)
             inner = self._conversion(outer, wanted, self._graph[0], first)
         for use in uses:
             use.node.replace_input_with(use.idx, inner)
         return outer
+
+    def _replaced(self, node: ir.Node, outer: ir.Value) -> bool:
+        """Put an input in the place of a conversion to what it is already; whether the node is one."""
+        group = self._group_of.get(str(node.name))
+        idle = group is not None and not group.origins and quant_of(node.outputs[0]) == quant_of(outer)
+        if idle:
+            for use in tuple(node.outputs[0].uses()):
+                use.node.replace_input_with(use.idx, outer)
+        return idle
 
     def _output(self, tensor: str, value: ir.Value) -> ir.Value:
         """The output of the graph for a value: a conversion of it where it has another type."""

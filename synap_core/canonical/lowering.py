@@ -86,7 +86,9 @@ class Lowering:
         self._opened, self._parts, self._delegates = opened, parts, canonical
         self._request, self._host = request, host
         self._quantized = _is_quantized(opened.meta)
-        self._boundary = Boundary(opened.source, opened.selection, opened.meta, parts, frozenset(canonical))
+        changing = frozenset(index for index, delegate in canonical.items() if delegate.real_type != FLOAT32)
+        self._changing = changing
+        self._boundary = Boundary(opened.source, opened.selection, opened.meta, parts, changing)
         self._region = self._build()
         self._grouping = Grouping(self._region, canonical, opened.target, host)
         self._calibration: Calibration | None = None
@@ -120,7 +122,7 @@ class Lowering:
     def operations(self) -> Iterator[tuple[int, Group, str]]:
         """Operations of canonical delegates, in execution order: position of the subgraph, operation, data type."""
         for index, group, _ in self._operations():
-            yield index, group, operation_type(group, self._plan.types)
+            yield index, group, operation_type(group, self._plan.types, self._delegates[index].real_type)
 
     def _cut(self, plan: Plan, graph: ir.Model) -> Lowered:
         boundary = self._boundary.quantization(self._region, graph)
@@ -165,10 +167,10 @@ class Lowering:
         graph = self._region.graph.clone()
         groups = self._grouping(graph)
         real = float32_inputs(self._region, self._boundary.native)
-        return unquantized(graph, groups, self._is_native, real)
+        return unquantized(graph, groups, self._is_kept, real)
 
-    def _is_native(self, group: Group) -> bool:
-        return self._grouping.part_of(group) not in self._delegates
+    def _is_kept(self, group: Group) -> bool:
+        return self._grouping.part_of(group) not in self._changing
 
     def _refusals(self) -> Iterator[Refusal]:
         """One for each layer, in execution order."""
@@ -176,7 +178,11 @@ class Lowering:
         found: dict[int, Refusal] = {}
         for index, group, nodes in self._operations():
             delegate = self._delegates[index]
-            reason = self._refusal_of(delegate, group)
+            opaque = next((node for node in group.nodes if is_opaque(node)), None)
+            if opaque is None:
+                reason = self._refusal_of(delegate, group)
+            else:
+                reason = f"it cannot be expressed in ONNX operators: {reason_of(opaque)}"
             if reason is None:
                 continue
             own = {layer.index for layer in self._parts[index].part.layers}
@@ -185,7 +191,9 @@ class Lowering:
                 msg = f"operation '@{group.layer_id}' of no layer cannot run on {delegate.name} because {reason}"
                 raise InputError(msg, hint="give the layers around it another delegate or data type")
             for origin in refused:
-                found.setdefault(origin, Refusal(layer=layers[origin], delegate=delegate.name, reason=reason))
+                expressed = opaque is None
+                refusal = Refusal(layer=layers[origin], delegate=delegate.name, reason=reason, expressed=expressed)
+                found.setdefault(origin, refusal)
         yield from (found[index] for index in sorted(found))
 
     def _operations(self) -> Iterator[tuple[int, Group, Sequence[ir.Node]]]:
@@ -203,14 +211,12 @@ class Lowering:
                 yield from ((reader, group, nodes) for reader, nodes in readers.items() if reader in self._delegates)
 
     def _refusal_of(self, delegate: Delegate, group: Group) -> str | None:
-        opaque = next((node for node in group.nodes if is_opaque(node)), None)
-        if opaque is not None:
-            return f"it cannot be expressed in ONNX operators: {reason_of(opaque)}"
         if delegate.operations is None:
             msg = f"delegate {delegate.name!r} does not say which operations it runs"
             raise ValueError(msg)
         with self._host.boundary(delegate):
-            support = delegate.operations(group, operation_type(group, self._plan.types), self._opened.target)
+            dtype = operation_type(group, self._plan.types, delegate.real_type)
+            support = delegate.operations(group, dtype, self._opened.target)
         require_type(delegate, support, Support)
         return None if support.ok else support.reason or "it does not say why"
 

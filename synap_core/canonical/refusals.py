@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synap_core.delegate_rules import DEFAULT, Assignment
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
-from synap_core.payloads import Delegate, Target
+from synap_core.payloads import EXACT_TYPE, Delegate, Target
 from synap_core.request import Opened
 from synap_core.source import Layer, SourceModel
 
@@ -34,33 +34,48 @@ class Refusal:
         layer: The layer.
         delegate: The delegate's name.
         reason: Why not, as a clause that fits behind "because".
+        expressed: The canonical graph can express it; when it cannot, no delegate runs it that compiles that graph.
     """
 
     layer: Layer
     delegate: str
     reason: str
+    expressed: bool = True
 
 
-def native_delegates(source: SourceModel, target: Target, host: PluginHost) -> list[str]:
-    """Names of the delegates of a target that run the format of a model as it is, in the target's order."""
-    known = host.delegates
-    return [name for name in target.delegates if name in known and source.format in known[name].formats]
+def fallbacks(source: SourceModel, target: Target, host: PluginHost, *, expressed: bool = True) -> list[str]:
+    """Names of the delegates of a target that run all layers of a model as it says, in the target's order.
+
+    They take its format as it is, or its canonical graph in float32.
+
+    Args:
+        source: The model.
+        target: The SoC.
+        host: Where the delegates are.
+        expressed: The canonical graph expresses the layers in question.
+    """
+    known = [host.delegates[name] for name in target.delegates if name in host.delegates]
+    return [d.name for d in known if source.format in d.formats or (expressed and _is_exact(d))]
+
+
+def _is_exact(delegate: Delegate) -> bool:
+    return delegate.operations is not None and delegate.real_type == EXACT_TYPE
 
 
 def check_fallback(name: str, source: SourceModel, target: Target, host: PluginHost) -> None:
     """Check that refused layers can go to a delegate.
 
     Raises:
-        InputError: It is not installed, not one of the target, or does not run the format of the model as it is.
+        InputError: It is not installed, not one of the target, or does not run all layers of the model as it says.
     """
-    possible = native_delegates(source, target, host)
+    possible = fallbacks(source, target, host)
     if name in possible:
         return
     listed = ", ".join(possible) or "none"
     if name in target.delegates:
         if name not in host.delegates:
             raise host.missing(Delegate, name, possible)
-        msg = f"--fallback {name}: it does not run {source.format} models as they are; allowed: {listed}"
+        msg = f"--fallback {name}: it does not run {source.format} models as they are, or in float32; allowed: {listed}"
     else:
         msg = (
             f"--fallback {name}: target {target.name} has no such delegate that runs {source.format}; allowed: {listed}"
@@ -77,7 +92,9 @@ def refused(found: Sequence[Refusal], opened: Opened, host: PluginHost) -> Input
         host: Where the delegates are.
     """
     source, meta, target = opened.source, opened.meta, opened.target
-    possible = native_delegates(source, target, host)
+    refusing = {item.delegate for item in found}
+    expressed = all(item.expressed for item in found)
+    possible = [name for name in fallbacks(source, target, host, expressed=expressed) if name not in refusing]
     listed = "; ".join(f"{f.layer.name!r} ({f.layer.type}), because {f.reason}" for f in found[:MAX_LISTED])
     delegates = " and ".join(dict.fromkeys(item.delegate for item in found))
     more = f"; and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""

@@ -25,7 +25,7 @@ STORED = {ir.DataType.FLOAT: FLOAT16, ir.DataType.DOUBLE: "float64"}
 """Names of element types that differ from those of the canonical graph."""
 
 
-def operation_type(group: Group, types: Mapping[str, str]) -> str:
+def operation_type(group: Group, types: Mapping[str, str], real_type: str = FLOAT16) -> str:
     """Data type of an operation, as delegates are asked about it.
 
     It is that of its output; for an output that holds no real numbers that of its first operand that does, and where
@@ -34,6 +34,7 @@ def operation_type(group: Group, types: Mapping[str, str]) -> str:
     Args:
         group: The operation.
         types: Planned data types, by layer id; float32 for what keeps the type that it has.
+        real_type: Data type of real numbers that keep theirs.
     """
     planned = types.get(group.layer_id, FLOAT32)
     if planned != FLOAT32:
@@ -45,7 +46,7 @@ def operation_type(group: Group, types: Mapping[str, str]) -> str:
     if quant is not None:
         return quant.dtype
     if real:
-        return FLOAT16
+        return real_type
     dtype = outputs[0].dtype
     return "" if dtype is None else STORED.get(dtype, dtype.name.lower())
 
@@ -56,7 +57,8 @@ def unquantized(graph: ir.Model, groups: Sequence[Group], kept: Callable[[Group]
     Args:
         graph: A copy of the region's graph; is edited.
         groups: Its operations.
-        kept: Whether an operation keeps its types, whatever they are: those of delegates that take source formats.
+        kept: Whether an operation keeps its types, whatever they are: those of delegates that compute what the model
+            says.
         real: Names of the graph's inputs that are float32 whatever reads them.
     """
     types = {g.layer_id: FLOAT32 if kept(g) or _is_stored(g) else FLOAT16 for g in groups}
@@ -84,7 +86,7 @@ def overflowing_constants(plan: Plan) -> Iterator[str]:
 
 
 def float32_inputs(region: Region, native: Collection[str]) -> frozenset[str]:
-    """Names of a region's inputs that are what delegates hold which take source formats.
+    """Names of a region's inputs that are what delegates hold which compute what the model says.
 
     Args:
         region: The region.

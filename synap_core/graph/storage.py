@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from synap_core.errors import InputError
 from synap_core.graph.annotations import (
     Origin,
     Twin,
@@ -26,6 +27,28 @@ LAYERS_KEY = "synap.layers"
 QUANT_KEY = "synap.quant"
 SOURCE_KEY = "synap.source"
 TWIN_KEY = "synap.twin"
+
+MAX_FILE_BYTES = (1 << 31) - 1
+"""Protocol buffers cannot be larger."""
+
+
+def serialize(model: ir.Model) -> bytes:
+    """Write a model of plain ONNX operators as a file, its annotations included; equal models give equal bytes.
+
+    Args:
+        model: The model, as `to_qdq` makes it; gets its annotations mirrored.
+
+    Raises:
+        InputError: The file would be larger than the format allows.
+    """
+    mirror_annotations(model)
+    tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    size = sum(tensor.nbytes for tensor in tensors)
+    if size > MAX_FILE_BYTES:
+        msg = f"the weights take {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}"
+        raise InputError(msg, hint="cut the model with 'outputs' in the metafile")
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data
 
 
 def mirror_annotations(model: ir.Model) -> None:

@@ -1,1 +1,1 @@
-"""Delegate that runs layers on the processor cores, in the source model's own format."""
+"""Delegate that runs layers on the processor cores: in the model's own format, or as ONNX operators."""

@@ -13,4 +13,4 @@ RUNTIME_STRINGS = {"onnx": "onnx cpu=1", "tflite": "tflite gpu=0"}
 @hookimpl
 def synap_delegates() -> Iterable[Delegate]:
     """Offer the delegate."""
-    yield native_delegate(name="cpu", summary="Processor cores", runtimes=RUNTIME_STRINGS)
+    yield native_delegate(name="cpu", summary="Processor cores", runtimes=RUNTIME_STRINGS, canonical="onnx")

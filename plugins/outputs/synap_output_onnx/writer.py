@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
-from synap_core.api import Conversion, InputError, mirror_annotations, states_of, to_qdq
+from synap_core.api import Conversion, serialize, states_of, to_qdq
 
 MODEL_FILE = "model.onnx"
 STATE_FILE = "model_state.npz"
-
-MAX_FILE_BYTES = (1 << 31) - 1
-"""Protocol buffers cannot be larger."""
 
 
 def write(conversion: Conversion, out_dir: Path) -> None:
@@ -29,16 +25,11 @@ def write(conversion: Conversion, out_dir: Path) -> None:
         msg = "the conversion has no graph"
         raise ValueError(msg)
     model = to_qdq(conversion.graph, integer_boundary=not conversion.real_boundary)
-    mirror_annotations(model)
-    tensors = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
-    size = sum(tensor.nbytes for tensor in tensors)
-    if size > MAX_FILE_BYTES:
-        msg = f"the weights take {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}"
-        raise InputError(msg, hint="cut the model with 'outputs' in the metafile")
+    data = serialize(model)
     states = states_of(model)
     if states:
         first = {state.input: state.initial.numpy() for state in states}
         np.savez(out_dir / STATE_FILE, **first)  # type: ignore[arg-type]  # the names are no parameters of savez
     for name, text in conversion.listings.items():
         (out_dir / name).write_text(text, encoding="utf-8")
-    (out_dir / MODEL_FILE).write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    (out_dir / MODEL_FILE).write_bytes(data)
