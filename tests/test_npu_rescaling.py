@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from synap_delegate_npu.arithmetic.multiplier import Multiplier, Rounding, multiplier_of, wide_multiplier_of
 from synap_delegate_npu.arithmetic.rescaling import (
     MOST_POINTS,
+    Sums,
     Window,
     floors,
     is_exact,
@@ -21,6 +22,7 @@ from synap_delegate_npu.arithmetic.rescaling import (
     lower_rescaling,
 )
 from synap_delegate_npu.operators.products import lower_sums
+from synap_delegate_npu.program.body import Body
 from tests.support.npu_products import run_body
 
 FEW = settings(derandomize=True, max_examples=40, deadline=None)
@@ -199,22 +201,38 @@ def test_all_lowerings_equal_the_definition(rounding: Rounding, reals: list[floa
     sums = np.stack(one, axis=1)
     low, high = window.relative
     expected = np.clip(rounding.define(sums, by), low, high)
-    for lower in lowerings(by, window, rounding):
+    for lower in lowerings(by, window, rounding, int(np.abs(sums).max())):
         found = run_body(lambda body, total, lower=lower: lower(body, total), sums.astype(np.float64))
         np.testing.assert_array_equal(found, expected)
 
 
-def lowerings(by: Multiplier, window: Window, rounding: Rounding) -> list:
-    """The ways to lower: the one that is taken, and the slow or the fast one."""
+def lowerings(by: Multiplier, window: Window, rounding: Rounding, largest: int) -> list:
+    """The ways to lower: the one that is taken for small and large sums, and the slow or the fast one."""
     bound = 1 << 46
-    found = [lambda body, total: lower_sums(body, total, by, window, 0, rounding, bound)]
+    found = [
+        lambda body, total, sums=sums: lower_sums(body, total, by, window, sums, rounding)
+        for sums in (Sums(largest=largest), Sums(largest=bound))
+    ]
     if rounding is Rounding.REAL:
-        return [*found, lambda body, total: lower_real_rescaling(body, total, by, window, 0)]
+        return [*found, lambda body, total: lower_real_rescaling(body, total, by, window, Sums())]
     found.append(lambda body, total: lower_integer_rescaling(body, total, by, window, 0, rounding))
     formula = floors(by, window, rounding)
     if is_exact(formula, by, window, rounding):
-        found.append(lambda body, total: lower_rescaling(body, total, formula, window, 0))
+        found.append(lambda body, total: lower_rescaling(body, total, formula, window, Sums()))
     return found
+
+
+@pytest.mark.parametrize(
+    ("largest", "low", "operator"), [(1000, 0, "Cast"), (1 << 45, 0, "Floor"), (1000, -1, "Floor")]
+)
+def test_results_are_cut_to_int32_only_where_they_fit_and_none_below_zero_counts(
+    largest: int, low: int, operator: str
+) -> None:
+    body = Body(1)
+    window = Window(zero_point=0, low=low, high=255)
+    lower_sums(body, body.inputs[0], multiplier_of(np.array([0.3])), window, Sums(largest=largest), Rounding.ONCE)
+    rounding = [node.op_type for node in body._nodes if node.op_type not in ("Constant", "Mul", "Add", "Clip")]
+    assert rounding == [operator, "Cast"]
 
 
 def test_integer_lowering_cuts_sums_whose_products_leave_64_bits() -> None:

@@ -98,6 +98,11 @@ def _selected(node: NodeProto) -> Sequence[str]:
     return [node.input[0]] if node.op_type in MOVES or node.op_type == "MaxPool" else []
 
 
+def _gives_integers(node: NodeProto) -> bool:
+    """Whether an operator converts to a type of integers, which has no minus zero."""
+    return node.op_type == "Cast" and integer_range(integer_of(node, "to") or 0) is not None
+
+
 class _Rewriter:
     def __init__(self, nodes: Sequence[NodeProto], outputs: Collection[str]) -> None:
         self._producers = {node.output[0]: node for node in nodes if _is_plain(node)}
@@ -201,6 +206,8 @@ class _Rewriter:
         if node.op_type == "Clip":
             return self._cut(node, far) is not None
         operands = node.input if node.op_type in ("Cast", "Mul") else _selected(node)
+        if _gives_integers(node):
+            return True
         if operands:
             return all(self._is_whole(operand, far) for operand in operands)
         return node.op_type in WHOLE
@@ -216,6 +223,8 @@ class _Rewriter:
     def _gives_no_minus_zero(self, name: str, node: NodeProto, far: int) -> bool:
         if node.op_type == "Add":  # it is for two minus zeros only
             return any(self._is_never_minus_zero(term, far) for term in node.input)
+        if _gives_integers(node):
+            return True
         if node.op_type == "Cast" and not self._is_whole(node.input[0], far):  # what is almost zero may become zero
             return False
         operands = node.input if node.op_type in ("Floor", "Cast", "Clip") else _selected(node)

@@ -34,11 +34,12 @@ _RANGES = {
     int(TensorProto.UINT8): (0, (1 << 8) - 1),
     int(TensorProto.INT16): (-(1 << 15), (1 << 15) - 1),
     int(TensorProto.UINT16): (0, (1 << 16) - 1),
+    int(TensorProto.INT32): (-(1 << 31), (1 << 31) - 1),
 }
 
 
 def integer_range(elem_type: int) -> tuple[int, int] | None:
-    """Least and largest number of an integer type of 8 or 16 bits; None for another type."""
+    """Least and largest number of an integer type of 8 or 16 bits, or of int32; None for another type."""
     return _RANGES.get(elem_type)
 
 

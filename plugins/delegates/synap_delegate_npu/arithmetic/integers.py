@@ -13,6 +13,7 @@ from synap_delegate_npu.arithmetic.pairs import MOST_CASES, Cases, cut_to, fit, 
 from synap_delegate_npu.arithmetic.products import FLOAT32_INTEGERS
 from synap_delegate_npu.arithmetic.rescaling import (
     Floors,
+    Sums,
     Window,
     floors,
     is_exact,
@@ -126,7 +127,7 @@ def lower_total(body: Body, total: ir.Value, scaling: Scaling, window: Window) -
     """Rescale float64 integers of 32 bits whatever they are, and cut them; as `lower_scaled`."""
     by = scaling.by
     if _is_exact(int(by.multiplier), int(by.shift), window, scaling.rounding):
-        return lower_rescaling(body, total, floors(by, window, scaling.rounding), window, 0)
+        return lower_rescaling(body, total, floors(by, window, scaling.rounding), window, Sums())
     return lower_integer_rescaling(body, total, by, window, 0, scaling.rounding)
 
 

@@ -13,6 +13,8 @@ from synap_delegate_npu.program.body import Body
 
 FLOAT64_BITS = 53
 
+INT32_NUMBERS = 1 << 31
+
 MOST_POINTS = 1 << 22
 """Steps to be checked one by one, at the most."""
 
@@ -107,6 +109,12 @@ def is_exact(
     )
 
 
+def has_exact_arguments(by: Multiplier, window: Window, rounding: Rounding, largest_sum: int | None) -> bool:
+    """Whether all arguments of a formula are exact in float64; its result is then the same however it is computed."""
+    flat = Multiplier(by.multiplier.reshape(-1), by.shift.reshape(-1))
+    return bool(np.all(_bits_of_arguments(flat, window, rounding, largest_sum) <= FLOAT64_BITS))
+
+
 def _bits_of_arguments(by: Multiplier, window: Window, rounding: Rounding, largest_sum: int | None) -> Integers:
     """Bits that the arguments of a formula have within one step around a window, for each multiplier."""
     fixed, behind = shortened(by) if rounding is Rounding.SHORT else (by.multiplier, 31 - by.shift)
@@ -122,7 +130,26 @@ def _bits_of_arguments(by: Multiplier, window: Window, rounding: Rounding, large
     return np.asarray(behind + before, np.int64)
 
 
-def lower_rescaling(body: Body, total: ir.Value, formula: Floors, window: Window, axes: int) -> ir.Value:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What is known of the sums that are rescaled.
+
+    Attributes:
+        axes: Number of axes behind that of the channels.
+        channels: Number of channels; None where it is not known, or arguments are not exact in float64.
+        largest: Bound of the sums; None without one.
+    """
+
+    axes: int = 0
+    channels: int | None = None
+    largest: int | None = None
+
+    def bound(self, factor: Reals) -> float:
+        """Bound of the sums times a factor, one value or one per channel."""
+        return np.inf if self.largest is None else float(np.max(self.largest * factor))
+
+
+def lower_rescaling(body: Body, total: ir.Value, formula: Floors, window: Window, sums: Sums) -> ir.Value:
     """Rescale sums and cut them to a window.
 
     Args:
@@ -130,20 +157,50 @@ def lower_rescaling(body: Body, total: ir.Value, formula: Floors, window: Window
         total: The sums, float64.
         formula: The formula.
         window: The window.
-        axes: Number of axes behind that of the channels.
+        sums: What is known of the sums.
 
     Returns:
         Results counted from the zero point, float32.
     """
-    factor, plus, tie = (_spread(array, axes) for array in (formula.factor, formula.plus, formula.tie))
-    addend = body.constant(plus, np.float64)
-    if np.any(tie):
-        signed = body.op("Mul", body.op("Sign", total), body.constant(tie, np.float64))
-        addend = body.op("Add", signed, addend)
-    scaled = body.op("Add", body.op("Mul", total, body.constant(factor, np.float64)), addend)
-    result = body.cast(body.op("Floor", scaled), np.float32)
+    if np.any(formula.tie):
+        tie, plus = (body.constant(_spread(array, sums.axes), np.float64) for array in (formula.tie, formula.plus))
+        addend = body.op("Add", body.op("Mul", body.op("Sign", total), tie), plus)
+        factor = body.constant(_spread(formula.factor, sums.axes), np.float64)
+        scaled = body.op("Add", body.op("Mul", total, factor), addend)
+    else:
+        scaled = _scaled(body, total, formula.factor, formula.plus, sums)
+    result = _floored(body, scaled, window, sums.bound(formula.factor) + 1)
     low, high = window.relative
     return body.op("Clip", result, body.constant(low, np.float32), body.constant(high, np.float32))
+
+
+def _scaled(body: Body, total: ir.Value, factor: Reals, plus: Reals, sums: Sums) -> ir.Value:
+    """Multiply and add in float64: in one operator where there are channels, which halves the memory that it takes.
+
+    That operator may round once where two round twice: channels are given where all arguments are exact.
+    """
+    if sums.channels is None or sums.axes == 0:
+        scaled = body.op("Mul", total, body.constant(_spread(factor, sums.axes), np.float64))
+        return body.op("Add", scaled, body.constant(_spread(plus, sums.axes), np.float64))
+    scale, bias, mean, variance = (
+        body.constant(np.broadcast_to(array, sums.channels), np.float64)
+        for array in (factor.reshape(-1), plus.reshape(-1), np.zeros(1), np.ones(1))
+    )
+    return body.op("BatchNormalization", total, scale, bias, mean, variance, epsilon=0.0)
+
+
+def _floored(body: Body, scaled: ir.Value, window: Window, largest: float) -> ir.Value:
+    """Round down to float32, or towards zero where that is cheaper and all below zero is cut off anyway.
+
+    Args:
+        body: Where the operators go.
+        scaled: What is rounded, float64.
+        window: Where results are cut afterwards.
+        largest: Bound of its size.
+    """
+    if window.relative[0] >= 0 and largest < INT32_NUMBERS:
+        return body.cast(body.cast(scaled, np.int32), np.float32)
+    return body.cast(body.op("Floor", scaled), np.float32)
 
 
 def stored(body: Body, value: ir.Value, zero_point: int, dtype: str) -> ir.Value:
@@ -191,17 +248,16 @@ def lower_integer_rescaling(
     return body.cast(cut, np.float32)
 
 
-def lower_real_rescaling(body: Body, total: ir.Value, by: Multiplier, window: Window, axes: int) -> ir.Value:
+def lower_real_rescaling(body: Body, total: ir.Value, by: Multiplier, window: Window, sums: Sums) -> ir.Value:
     """Rescale sums in float64, as the definition of `Rounding.REAL` says; as `lower_rescaling`."""
-    scaled = body.op("Mul", total, body.constant(_spread(by.real, axes), np.float64))
+    scaled = body.op("Mul", total, body.constant(_spread(by.real, sums.axes), np.float64))
     below_half = body.constant(BELOW_HALF, np.float64)
     low, high = window.relative
     if low >= 0:
-        rounded = body.op("Floor", body.op("Add", scaled, below_half))
+        result = _floored(body, body.op("Add", scaled, below_half), window, sums.bound(by.real) + 1)
     else:
         size = body.op("Floor", body.op("Add", body.op("Abs", scaled), below_half))
-        rounded = body.op("Mul", body.op("Sign", scaled), size)
-    result = body.cast(rounded, np.float32)
+        result = body.cast(body.op("Mul", body.op("Sign", scaled), size), np.float32)
     return body.op("Clip", result, body.constant(low, np.float32), body.constant(high, np.float32))
 
 

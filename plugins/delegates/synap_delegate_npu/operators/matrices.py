@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from synap_delegate_npu.arithmetic.multiplier import Rounding, multiplier_of, wide_multiplier_of
 from synap_delegate_npu.arithmetic.products import exact_matrix_product
-from synap_delegate_npu.arithmetic.rescaling import loaded, stored
+from synap_delegate_npu.arithmetic.rescaling import Sums, loaded, stored
 from synap_delegate_npu.operators.integers import is_narrow, window_behind
 from synap_delegate_npu.operators.products import RESCALING, Addend, addend_of, lower_sums, ratio_of, rounding_of
 from synap_delegate_npu.program.body import Attributes, Body
@@ -42,7 +42,7 @@ def matrix_multiply(request: Request) -> Form | None:
 
     def lower(body: Body, inputs: Sequence[ir.Value]) -> list[ir.Value]:
         total, bound = _sums(body, inputs, pair, node, added)
-        result = lower_sums(body, total, by, window, 0, rounding, bound)
+        result = lower_sums(body, total, by, window, Sums(largest=bound), rounding)
         return [stored(body, result, window.zero_point, output.dtype)]
 
     attributes: Attributes = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -19,8 +19,10 @@ from synap_delegate_npu.arithmetic.multiplier import (
 )
 from synap_delegate_npu.arithmetic.products import Apply, Factors, centred, exact_product
 from synap_delegate_npu.arithmetic.rescaling import (
+    Sums,
     Window,
     floors,
+    has_exact_arguments,
     is_exact,
     loaded,
     lower_integer_rescaling,
@@ -103,7 +105,10 @@ class Product:
         def lower(body: Body, inputs: Sequence[ir.Value]) -> list[ir.Value]:
             factors = self._factors()
             total = self._total(body, inputs, applying(body), factors)
-            result = lower_sums(body, total, by, window, self.axes, self.rounding, factors.largest_sum())
+            # Weights of transposed convolutions, whose outputs are on axis 1, have those of one group alone.
+            channels = self.weights.shape[0] if self.axis == 0 else None
+            sums = Sums(axes=self.axes, channels=channels, largest=factors.largest_sum())
+            result = lower_sums(body, total, by, window, sums, self.rounding)
             if self.pool is not None:
                 result = body.applied(self.pool, result)
             return [stored(body, result, window.zero_point, self.output.dtype)]
@@ -146,9 +151,7 @@ class Product:
         return exact_product(body, data, weights, factors, apply, self.axes)
 
 
-def lower_sums(
-    body: Body, total: ir.Value, by: Multiplier, window: Window, axes: int, rounding: Rounding, largest_sum: int
-) -> ir.Value:
+def lower_sums(body: Body, total: ir.Value, by: Multiplier, window: Window, sums: Sums, rounding: Rounding) -> ir.Value:
     """Rescale sums and cut them, by the cheapest operators that are known to equal the definition.
 
     Args:
@@ -156,19 +159,20 @@ def lower_sums(
         total: The sums, float64.
         by: What they are multiplied by.
         window: Where results are cut.
-        axes: Axes behind that of the channels.
+        sums: What is known of the sums.
         rounding: How results are rounded.
-        largest_sum: Bound of all sums.
 
     Returns:
         Results counted from the zero point, float32.
     """
     if rounding is Rounding.REAL:
-        return lower_real_rescaling(body, total, by, window, axes)
+        return lower_real_rescaling(body, total, by, window, sums)
     formula = floors(by, window, rounding)
-    if is_exact(formula, by, window, rounding, largest_sum):
-        return lower_rescaling(body, total, formula, window, axes)
-    return lower_integer_rescaling(body, total, by, window, axes, rounding)
+    if has_exact_arguments(by, window, rounding, sums.largest):
+        return lower_rescaling(body, total, formula, window, sums)
+    if is_exact(formula, by, window, rounding, sums.largest):
+        return lower_rescaling(body, total, formula, window, replace(sums, channels=None))
+    return lower_integer_rescaling(body, total, by, window, sums.axes, rounding)
 
 
 def product_of(request: Request, axis: int) -> Product | None:
