@@ -14,6 +14,7 @@ from synap_core.graph.passes.activations import NameActivation
 from synap_core.graph.passes.check import check
 from synap_core.graph.passes.clamps import MergeClamps, MinMaxToClip
 from synap_core.graph.passes.constants import FoldConstants, RemoveUnused
+from synap_core.graph.passes.dilations import DilateConv
 from synap_core.graph.passes.gemm import MatMulAddToGemm, TransposeIntoWeights
 from synap_core.graph.passes.noops import RemoveNoOp
 from synap_core.graph.passes.norms import LayerNorm, SoftmaxFromParts
@@ -40,6 +41,8 @@ PASSES = (
     Pass("clean", lambda: (RemoveUnused(), FoldConstants(), RemoveNoOp())),
     SHARE_CONSTANTS,
     SHARE_NODES,
+    # Before transposes and reshapes move, which it is made of.
+    Pass("dilate-convs", lambda: (DilateConv(),)),
     # Layer normalisation over channels is found where these are last, and softmax by its axis.
     Pass("find-norms", lambda: (LayerNorm(), SoftmaxFromParts())),
     Pass("sink-transposes", lambda: (CancelTransposes(), RemoveNoOp(), SinkTranspose())),
