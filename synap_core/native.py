@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from synap_core.errors import InputError
@@ -66,7 +67,7 @@ def native_delegate(*, name: str, summary: str, runtimes: Mapping[str, str], can
 
 def _written(subgraph: Subgraph) -> bytes:
     """The canonical graph of a subgraph as a file."""
-    from synap_core.graph.annotations import states_of
+    from synap_core.graph.annotations import origins_of, states_of
     from synap_core.graph.qdq import to_qdq
     from synap_core.graph.storage import serialize
 
@@ -78,7 +79,19 @@ def _written(subgraph: Subgraph) -> bytes:
         layers = ", ".join(repr(layer.name) for layer in subgraph.part.layers if layer.state)
         msg = f"layers that keep variables cannot run as plain operators: {layers}"
         raise InputError(msg, hint="assign another delegate to them in the metafile's 'delegate' field")
-    return serialize(to_qdq(subgraph.graph))
+    model = to_qdq(subgraph.graph)
+    used: set[str] = set()
+    for node in model.graph:
+        # A viewer then shows the layers by their names in the model.
+        stem = next((origin.name for origin in origins_of(node)), str(node.name))
+        node.name = next(name for name in _numbered(stem) if name not in used)
+        used.add(node.name)
+    return serialize(model)
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    yield stem
+    yield from (f"{stem}.{number}" for number in itertools.count(2))
 
 
 def _check_options(name: str, runtime: str, options: str) -> None:

@@ -81,6 +81,12 @@ def test_model_of_another_format_runs_on_cpu_in_float32(run: Run, rng: np.random
     assert converted.warnings == ()
 
 
+def test_nodes_are_named_after_their_layers(run: Run) -> None:
+    (artifact,) = run(small_net(), "delegate: cpu").conversion.artifacts
+    names = [node.name for node in onnx.load_from_string(artifact.model).graph.node]
+    assert names == ["conv1", "relu1", "conv2", "relu2", "pool", "flatten", "fc"]
+
+
 def test_layers_on_cpu_stay_in_float32_beside_others_in_float16(run: Run, rng: np.random.Generator) -> None:
     converted = run(small_net(), "delegate: {'*': toynpu, conv2: cpu, relu2: cpu}")
     assert converted.conversion.delegates == ("toynpu", "cpu", "toynpu")

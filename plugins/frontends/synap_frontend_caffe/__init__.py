@@ -1,0 +1,1 @@
+"""Frontend for Caffe 1.0 models."""

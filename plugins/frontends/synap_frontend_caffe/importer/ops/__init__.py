@@ -1,0 +1,1 @@
+"""Importers of layer types; every module registers its own in `synap_frontend_caffe.importer.registry`."""

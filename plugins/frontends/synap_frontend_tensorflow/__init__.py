@@ -1,0 +1,1 @@
+"""Frontend for frozen TensorFlow graphs."""

@@ -1,0 +1,1 @@
+"""Importers of operators; every module registers its own in `synap_frontend_tensorflow.importer.registry`."""

@@ -1,0 +1,34 @@
+"""Operators that hand their operands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from synap_frontend_tensorflow.importer.call import Call
+from synap_frontend_tensorflow.importer.registry import operator
+
+
+@operator(
+    "CheckNumerics",
+    "DeepCopy",
+    "EnsureShape",
+    "Enter",
+    "Identity",
+    "PlaceholderWithDefault",
+    "PreventGradient",
+    "RefEnter",
+    "RefIdentity",
+    "Snapshot",
+    "StopGradient",
+)
+def hand_on(call: Call) -> ir.Value:
+    """The operand itself; the layer remains as a place where the model can be cut."""
+    return call.input()
+
+
+@operator("IdentityN")
+def hand_all_on(call: Call) -> Sequence[ir.Value]:
+    """All operands."""
+    return call.inputs
