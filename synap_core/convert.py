@@ -17,7 +17,7 @@ from synap_core.describe import Describer
 from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
 from synap_core.metafile import Metafile, default_metafile, load_metafile
-from synap_core.model_files import open_model
+from synap_core.model_files import advice, open_model
 from synap_core.partition import Part, partition
 from synap_core.payloads import OutputFormat, QuantizationAlgorithm, Target, require_type
 from synap_core.request import ConvertRequest, Opened
@@ -124,9 +124,9 @@ def open_request(request: ConvertRequest, host: PluginHost) -> Opened:
     target = find_target(host, request.target)
     if request.target_parameters is not None:
         target = with_parameters(target, request.target_parameters, host)
-    for path, what in ((request.model, "model"), (request.weights, "weights")):
-        if path is not None:
-            check_file(path, what)
+    check_file(request.model, "model", host)
+    if request.weights is not None:
+        check_file(request.weights, "weights")
     meta = read_metafile(request.meta, host)
     source = open_model(host, model_request(request.model, request.weights, meta), request.frontend)
     log.info("opened %s: %d layers, format %s", request.model, len(source.layers), source.format)
@@ -172,13 +172,21 @@ def find_target(host: PluginHost, name: str) -> Target:
     raise host.missing(Target, word, names)
 
 
-def check_file(path: Path, what: str) -> None:
+def check_file(path: Path, what: str, host: PluginHost | None = None) -> None:
     """Raise when a file is missing or is not a file.
+
+    Args:
+        path: The file.
+        what: What it was to be.
+        host: Where the frontends are, for a model: one of them may know what a folder is.
 
     Raises:
         InputError: Says what the file was to be.
     """
     if path.is_dir():
+        advised = None if host is None else advice(host, path)
+        if advised is not None:
+            raise advised
         msg = f"this {what} is a folder"
         raise InputError(msg, where=path, hint="give the file inside it")
     if not path.exists():

@@ -31,8 +31,8 @@ def layer_support(
     Raises:
         InputError: The model cannot be read, or is of another format than the frontend's.
     """
-    for path, what in ((model, "model"), (weights, "weights")):
-        if path is not None:
-            check_file(path, what)
+    check_file(model, "model", host)
+    if weights is not None:
+        check_file(weights, "weights")
     request = model_request(model, weights, read_metafile(meta, host))
     return open_model(host, request, frontend).support()

@@ -74,6 +74,9 @@ def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
         msg = f"the frontends {names} all read this file"
         raise InputError(msg, where=path, hint=f"choose one with --frontend {fitting[0].name}")
     if not readers:
+        advised = advice(host, path)
+        if advised is not None:
+            raise advised
         known = sorted({s for item in host.frontends.values() for s in item.suffixes})
         msg = f"unknown network format {suffix!r}; supported: {', '.join(known) or 'none'}"
         raise InputError(msg, where=path, hint=host.explain_inactive(Frontend))
@@ -81,6 +84,17 @@ def choose_frontend(host: PluginHost, path: Path, head: bytes) -> Frontend:
     hint = f"it looks like {others[0].name}: rename it to {path.stem}{others[0].suffixes[0]}" if others else None
     msg = f"not a {readers[0].name} model, although its name ends in {suffix!r}"
     raise InputError(msg, where=path, hint=hint or "give the model file itself, or rename it to what it is")
+
+
+def advice(host: PluginHost, path: Path) -> InputError | None:
+    """What a frontend says about a folder, or a file that none of them reads; None when all are silent."""
+    for item in host.frontends.values():
+        if item.advise is not None:
+            with host.boundary(item):
+                found = item.advise(path)
+            if found is not None:
+                return InputError(found.message, where=path, hint=found.hint)
+    return None
 
 
 def _check_format(host: PluginHost, path: Path, head: bytes, chosen: Frontend) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from synap_core.errors import PluginError
+from synap_core.errors import InputError, PluginError
 
 if TYPE_CHECKING:
     import click
@@ -66,6 +66,8 @@ class Frontend(Registration):
         sniff: Tells from the first 4,096 bytes of a file whether it can be of this format.
         open: Reads the file. Raises `InputError` for anything that is wrong with it.
         operators: Lists the operators of the format, and what becomes of each in the canonical graph.
+        advise: Asked about a folder, or a file that no frontend reads, which was given as a model: the error that says
+            what it is and what to give in its place; None when the format has nothing to do with it.
     """
 
     kind: ClassVar[str] = "frontend"
@@ -73,6 +75,7 @@ class Frontend(Registration):
     sniff: Callable[[bytes], bool]
     open: Callable[[ModelRequest], SourceModel]
     operators: Callable[[], Sequence[OperatorSupport]] = tuple
+    advise: Callable[[Path], InputError | None] | None = None
 
     def __post_init__(self) -> None:
         Registration.__post_init__(self)

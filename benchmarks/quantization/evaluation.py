@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,29 @@ class Bench:
     def model(self) -> Path:
         """The float model as it is in the zoo."""
         return self.zoo / "models" / self.task.model
+
+    @property
+    def weights(self) -> Path | None:
+        """The file with its weights; None when they are in the model's own."""
+        return self.zoo / "models" / self.task.weights if self.task.weights else None
+
+    @property
+    def arguments(self) -> list[str]:
+        """What tells the command line of the model."""
+        weights = [] if self.weights is None else ["--weights", str(self.weights)]
+        return ["--model", str(self.model), *weights]
+
+    @property
+    def float_onnx(self) -> Path:
+        """The float model in ONNX: of another format what the toolkit makes of it, unquantized."""
+        if self.model.suffix == ".onnx":
+            return self.model
+        made = self.folder / "float" / "model.onnx"
+        if not made.exists():
+            command = [sys.executable, "-m", "synap_core.cli", "convert", *self.arguments, "--target", "GENERIC"]
+            command += ["--out-format", "onnx", "--out-dir", str(made.parent)]
+            subprocess.run(command, check=True, capture_output=True)
+        return made
 
     @property
     def prepared(self) -> Path:
@@ -65,7 +90,7 @@ class Bench:
         """Outputs of the float model, whole even where the task cuts it; kept in the folder."""
         path = self.folder / "float.npz"
         if not path.exists():
-            np.savez(path, *self.run(self.model))
+            np.savez(path, *self.run(self.float_onnx))
         with np.load(path) as kept:
             return [kept[name] for name in kept.files]
 

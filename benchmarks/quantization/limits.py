@@ -44,7 +44,13 @@ FLOORS = {
 }
 """For efficientnet-lite0: most top-1 loss in points, least agreement in %, least cosine of the logits."""
 
-MAIN_FIGURES = {"efficientnet-lite0": "agreement", "pp-ocr": "iou", "digits-cut": "map50", "fastestdet": "f1"}
+MAIN_FIGURES = {
+    "efficientnet-lite0": "agreement",
+    "pp-ocr": "iou",
+    "digits-cut": "map50",
+    "fastestdet": "f1",
+    "open-nsfw": "sqnr",
+}
 """What decides who is ahead; the digits detector with its mixed output is judged by the advice it gets."""
 
 RIVALS = {"int8pc-standard": ("ort-int8", "nncf", "nncf-mixed"), "uint8-standard": ("ort-uint8",)}

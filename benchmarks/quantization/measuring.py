@@ -74,7 +74,7 @@ def prepare(bench: Bench, python: Path) -> None:
     if not bench.prepared.exists():
         bench.folder.mkdir(parents=True, exist_ok=True)
         task = bench.task
-        job = {"tool": "prepare", "model": str(bench.model), "shape": task.shape, "outputs": task.outputs}
+        job = {"tool": "prepare", "model": str(bench.float_onnx), "shape": task.shape, "outputs": task.outputs}
         call([python, HERE / "peers.py"], {**job, "output": str(bench.prepared)})
 
 
@@ -103,14 +103,15 @@ def write_meta(bench: Bench, variant: Variant, samples: Path, name: str) -> Path
 def convert(bench: Bench, meta: Path, out_dir: Path, *options: str) -> list[str]:
     """Convert as a user does; the lines that the command printed. The folder is new, with no results to reuse."""
     shutil.rmtree(out_dir, ignore_errors=True)
-    command = [sys.executable, "-m", "synap_core.cli", "convert", "--model", str(bench.model), "--meta", str(meta)]
+    command = [sys.executable, "-m", "synap_core.cli", "convert", *bench.arguments, "--meta", str(meta)]
     done = call([*command, "--target", "GENERIC", "--out-format", "onnx", "--out-dir", str(out_dir), *options])
     return [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
 
 def drive(bench: Bench, meta: Path, cache: Path | None = None) -> Result:
     """Quantize through the API in a fresh process, for seconds, memory and stages; the model is not evaluated."""
-    job = {"model": str(bench.model), "meta": str(meta), "cache": str(cache) if cache else None}
+    weights = None if bench.weights is None else str(bench.weights)
+    job = {"model": str(bench.model), "weights": weights, "meta": str(meta), "cache": str(cache) if cache else None}
     return drive_process([sys.executable, "-m", "benchmarks.quantization.ours"], job)
 
 

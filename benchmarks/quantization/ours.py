@@ -1,6 +1,6 @@
 """Quantize one model through the API, as ``synap convert`` does, and tell seconds and memory.
 
-Reads one JSON object from standard input: ``{"model": ..., "meta": ..., "cache": folder or null}``;
+Reads one JSON object from standard input: ``{"model": ..., "weights": file or null, "meta": ..., "cache": ...}``;
 writes one as the last line of standard output. Imports, and opening and normalising the model, are not in the seconds;
 writing the quantized model is.
 """
@@ -52,6 +52,7 @@ def main() -> None:
     logging.getLogger("synap_core").setLevel(logging.INFO)
     request = ConvertRequest(
         model=Path(job["model"]),
+        weights=Path(job["weights"]) if job.get("weights") else None,
         target="GENERIC",
         meta=Path(job["meta"]),
         whole_graph=True,

@@ -75,6 +75,14 @@ def detection(zoo: Path, subset: str) -> Iterator[Tensor]:
             yield to_tensor(image, (352, 352), 0, 255, bgr=True)
 
 
+def whole_photos(zoo: Path, subset: str) -> Iterator[Tensor]:
+    """Each photo at 224x224, BGR less the means (104, 117, 123)."""
+    means = np.array([104, 117, 123], np.float32).reshape(1, 3, 1, 1)
+    for path in imagenet(zoo, subset):
+        with Image.open(path) as image:
+            yield to_tensor(image, (224, 224), 0, 1, bgr=True) - means
+
+
 def scenes(zoo: Path, subset: str) -> Iterator[Tensor]:
     """Scenes 0-29 for calibration, 30-59 for evaluation, RGB, x/255."""
     images = np.load(zoo / "images" / "digit_scenes_60.npz")["images"]

@@ -1,4 +1,4 @@
-"""The four models of the benchmark: their data, and what makes a quantized one good."""
+"""The models of the benchmark: their data, and what makes a quantized one good."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Task:
         input: Name of its input.
         shape: Shape of the input.
         outputs: Tensors to cut the model at; none for its own outputs.
+        weights: File with its weights, for a format that keeps them apart.
         data: Yields the samples of ``calibration`` or ``evaluation``, given the zoo's folder.
         score: Figures of a model, given the zoo's folder, the float model's outputs and its own.
         columns: The figures to show, with their formats; the one that tells most about the task comes first.
@@ -39,6 +40,7 @@ class Task:
     input: str
     shape: tuple[int, ...]
     outputs: tuple[str, ...] = ()
+    weights: str = ""
     data: Callable[[Path, str], Iterator[samples.Tensor]]
     score: Callable[[Path, Outputs, Outputs], Figures]
     columns: Mapping[str, str]
@@ -127,6 +129,18 @@ def decode_objects(output: NDArray[np.float32]) -> Boxes:
     return metrics.suppress(Boxes(corners=corners, labels=output[5:].argmax(0)[kept], scores=score[kept]), 0.45)
 
 
+def score_two_classes(_zoo: Path, exact: Outputs, outputs: Outputs) -> Figures:
+    """Agreement with float in %, mean and largest error of the second class's probability, SQNR in dB."""
+    float_scores, scores = (part[0].reshape(len(part[0]), -1) for part in (exact, outputs))
+    errors = np.abs(scores[:, 1] - float_scores[:, 1])
+    return {
+        "agreement": 100 * metrics.agreement(float_scores, scores),
+        "mean_error": float(errors.mean()),
+        "max_error": float(errors.max()),
+        "sqnr": metrics.sqnr(float_scores, scores),
+    }
+
+
 DIGIT_COLUMNS = {"map50": ".2f", "loss": ".2f", "sqnr": ".2f", "score_sqnr": ".2f"}
 
 TASKS = {
@@ -177,6 +191,16 @@ TASKS = {
             data=samples.detection,
             score=score_objects,
             columns={"f1": ".2f", "sqnr": ".2f"},
+        ),
+        Task(
+            name="open-nsfw",
+            model="caffe/open_nsfw_resnet50_1by2.prototxt",
+            weights="caffe/open_nsfw_resnet50_1by2.caffemodel",
+            input="data",
+            shape=(1, 3, 224, 224),
+            data=samples.whole_photos,
+            score=score_two_classes,
+            columns={"sqnr": ".2f", "agreement": ".2f", "mean_error": ".5f", "max_error": ".5f"},
         ),
     )
 }

@@ -28,14 +28,15 @@ def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> N
     from synap_core.convert import check_file
     from synap_core.inspection import draw_file, inspect_file
 
-    check_file(file, "input")
+    host = load_host(ctx)
+    check_file(file, "input", host)
     if as_dot and as_json:
         msg = "give only one of --json and --dot"
         raise click.UsageError(msg)
     if as_dot:
-        click.echo(draw_file(file, load_host(ctx)), nl=False)
+        click.echo(draw_file(file, host), nl=False)
         return
-    data = cast("Json", inspect_file(file, load_host(ctx)))
+    data = cast("Json", inspect_file(file, host))
     if as_json:
         click.echo(json.dumps(data, indent=2))
         return

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synap_core.api import Frontend, hookimpl
+from synap_core.api import Frontend, InputError, hookimpl
 from synap_frontend_caffe.sniff import looks_like_caffe
 
 if TYPE_CHECKING:
     from synap_core.api import ModelRequest, OperatorSupport, SourceModel
+
+WEIGHTS_SUFFIX = ".caffemodel"
 
 
 def open_model(request: ModelRequest) -> SourceModel:
@@ -26,6 +29,14 @@ def operators() -> Sequence[OperatorSupport]:
     return operator_table()
 
 
+def advise(path: Path) -> InputError | None:
+    """Say that weights are only one of the two files of a model."""
+    if path.suffix.lower() != WEIGHTS_SUFFIX:
+        return None
+    msg = "these are the weights of a Caffe model; its layers are in another file"
+    return InputError(msg, hint=f"give --model {path.with_suffix('.prototxt').name} --weights {path.name}")
+
+
 @hookimpl
 def synap_frontends() -> Iterable[Frontend]:
     """Offer the frontend."""
@@ -36,4 +47,5 @@ def synap_frontends() -> Iterable[Frontend]:
         sniff=looks_like_caffe,
         open=open_model,
         operators=operators,
+        advise=advise,
     )

@@ -14,6 +14,7 @@ MAX_FILE_BYTES = (1 << 31) - 1
 MAX_NODES = 1 << 20
 """Nodes of a graph: the largest have some ten thousand, and an empty one takes two bytes in the file."""
 
+SAVED_MODEL = "a SavedModel"
 FREEZE = (
     "freeze it: convert_variables_to_constants_v2() of a concrete function makes constants of its variables, "
     "tf.io.write_graph(function.graph, folder, 'net.pb', as_text=False) writes it; "
@@ -38,8 +39,7 @@ def read_definition(path: Path) -> Message:
     if is_saved_model(data):
         saved = parse("SavedModel", data)
         if saved is not None and saved.meta_graphs:
-            msg = "this is a SavedModel, of which the variables are in other files; only frozen graphs can be read"
-            raise InputError(msg, hint=FREEZE)
+            raise not_frozen(SAVED_MODEL)
     definition = parse("GraphDef", data)
     if definition is not None and len(definition.node) > MAX_NODES:
         msg = f"the graph has {len(definition.node)} nodes; at most {MAX_NODES} are read"
@@ -49,10 +49,15 @@ def read_definition(path: Path) -> Message:
     raise _unreadable(data)
 
 
+def not_frozen(what: str) -> InputError:
+    """The error about a model whose variables are not in its graph."""
+    msg = f"this is {what}, of which the variables are in other files; only frozen graphs can be read"
+    return InputError(msg, hint=FREEZE)
+
+
 def _unreadable(data: bytes) -> InputError:
     meta = parse("MetaGraphDef", data)
     if meta is not None and meta.graph_def.node and all(node.name and node.op for node in meta.graph_def.node):
-        msg = "this is a MetaGraph, of which the variables are in other files; only frozen graphs can be read"
-        return InputError(msg, hint=FREEZE)
+        return not_frozen("a MetaGraph")
     msg = "this is no frozen graph, or it is truncated or damaged"
     return InputError(msg, hint="give the GraphDef that freezing wrote; export or download it again if this is it")
