@@ -65,13 +65,27 @@ def test_debug_keeps_the_log_and_the_parts(synap: Synap, dense3_file: Path, out:
     assert "partitioned into 1 subgraphs" in result.out
 
 
+@pytest.mark.acceptance("C4")
+def test_c4_debug_logs_what_the_compiler_does(synap: Synap, dense3_file: Path, out: Path) -> None:
+    arguments = ["convert", "--model", dense3_file, "--target", "VS680", "--out-dir", out]
+    line, again = "subgraph_0: compiled 3 operations, 0 of them in integers", "subgraph_0: the program is taken from"
+    first = synap(*arguments, "--debug")
+    assert (first.code, first.err) == (0, "")
+    assert line in first.out
+    assert line in (out / "build/conversion_log.txt").read_text(encoding="utf-8")
+    second = synap(*arguments, "--debug").out
+    assert line not in second
+    assert again in second
+    assert again not in synap(*arguments, "--verbose").out
+
+
 @pytest.mark.acceptance("C5", "C6")
 def test_c5_c6_file_that_is_no_model(synap: Synap, tmp_path: Path, out: Path) -> None:
     path = tmp_path / "meta.yaml"
     path.write_text("delegate: cpu\n")
     result = synap("convert", "--model", path, "--target", "SL1620", "--out-dir", out)
     assert result.code == 1
-    assert "unknown network format '.yaml'; supported: .onnx, .tflite" in result.error
+    assert "unknown network format '.yaml'; supported: .onnx, .pb, .prototxt, .tflite" in result.error
 
 
 @pytest.mark.acceptance("C7")

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import ArrayLike
 
 from synap_delegate_npu.arithmetic.multiplier import BELOW_HALF, Integers, Multiplier, Reals, Rounding, shortened
 from synap_delegate_npu.program.body import Body
@@ -182,11 +183,17 @@ def _scaled(body: Body, total: ir.Value, factor: Reals, plus: Reals, sums: Sums)
     if sums.channels is None or sums.axes == 0:
         scaled = body.op("Mul", total, body.constant(_spread(factor, sums.axes), np.float64))
         return body.op("Add", scaled, body.constant(_spread(plus, sums.axes), np.float64))
-    scale, bias, mean, variance = (
-        body.constant(np.broadcast_to(array, sums.channels), np.float64)
-        for array in (factor.reshape(-1), plus.reshape(-1), np.zeros(1), np.ones(1))
-    )
+    channels = sums.channels
+    scale, bias, mean, variance = (_for_each(body, array, channels) for array in (factor, plus, 0, 1))
     return body.op("BatchNormalization", total, scale, bias, mean, variance, epsilon=0.0)
+
+
+def _for_each(body: Body, numbers: ArrayLike, channels: int) -> ir.Value:
+    """A number for each channel, float64; where all are the same it is stored once."""
+    array = np.broadcast_to(np.asarray(numbers, np.float64).reshape(-1), channels)
+    if np.any(array != array[0]):
+        return body.constant(array, np.float64)
+    return body.op("Expand", body.constant(array[:1], np.float64), body.constant([channels], np.int64))
 
 
 def _floored(body: Body, scaled: ir.Value, window: Window, largest: float) -> ir.Value:
