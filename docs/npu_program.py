@@ -58,7 +58,10 @@ PARTS = (
     ("functions", "one for each operation; they declare its attributes, but compute with the constants inside"),
     (
         "`metadata_props`",
-        "`target`, `unit` (the NPU), `format_version`, and what is predicted of the whole, such as the time of a start",
+        (
+            "`target`, `unit` (the NPU), `format_version`, and what is predicted of the whole, such as the time of a"
+            " start; `predictions` says where predictions come from and how far off they are"
+        ),
     ),
 )
 
@@ -96,7 +99,9 @@ ROUNDINGS = {
 
 ORIGINS = """\
 These are what TensorFlow Lite's reference kernels do: `twice` for 8 bits, `short` for sums of int16 data, `real` for
-fully connected layers. `once` is for steps that are powers of two, where rounding twice would make 1 of a quarter."""
+fully connected layers. `once` is for steps that are powers of two, where rounding twice would make 1 of a quarter, and
+for integers that are rescaled in other models than TensorFlow Lite's: their operators are those of real numbers, and of
+small products, rounding twice often makes another integer."""
 
 FUNCTIONS = """\
 A function computes in floating point, because that is several times as fast as 64-bit integers, and gives the result
@@ -104,8 +109,11 @@ of the definition for every input. What guarantees that was checked when it was 
 
 - sums of products are exact in float32 while the sum of all sizes is below `2**24`: weights and data are split into
   parts until that holds, and the parts are added in float64;
-- rescaling is one `Floor` in float64. Either all bits of its argument fit in 53; or, as both sides grow with the sum,
-  the sums just before and at each step of the output were compared, for every channel;
+- rescaling is a product, a sum and a rounding in float64. Either all bits of what is rounded fit in 53; or, as both
+  sides grow with the sum, the sums just before and at each step of the output were compared, for every channel. In the
+  first case, one `BatchNormalization` multiplies and adds where there are channels, as its scale and bias. `Floor`
+  rounds; where results begin at the zero point, as behind ReLU, and fit in 32 bits, it is a conversion to int32, which
+  rounds towards zero: what is below zero is cut off anyway;
 - operations on few values, such as sums of two 8-bit tensors, were compared for all combinations;
 - a function of one tensor is a table;
 - what fits none of these is computed in 64-bit integers, as it is defined."""

@@ -26,6 +26,9 @@ MAX_JSON_BYTES = 64 << 20
 EBG_MAGICS = (b"EBGX", b"VPMN")
 """First bytes of the closed formats that only the NPU itself executes."""
 
+SINGLE_SUFFIX, META_SUFFIX = ".nb", ".json"
+"""What the names of a single compiled model, and of its metadata, end with."""
+
 Ref = tuple[int, int]
 """Subgraph that produces a tensor (negative: the model's own inputs), and the tensor's index there."""
 
@@ -84,22 +87,34 @@ def load_bundle(source: str | Path | bytes, meta: str | Path | None = None) -> B
 
     Args:
         source: Path of a ``.synap`` file or of a model, or the content of a bundle.
-        meta: Path of the metadata of a single model.
+        meta: Path of the metadata of a single model; by default, that of a ``.nb`` is in the ``.json`` file beside it.
 
     Raises:
-        InputError: A file is missing or damaged, or is an image for silicon without its metadata.
+        InputError: A file is missing or damaged, or is a single model without its metadata.
     """
     if isinstance(source, bytes):
         return read_bundle(source, "bundle")
     path = Path(source)
     data = _read(path)
+    single = is_single_model(path) and not data.startswith(ZIP_START)
+    if meta is None and single:
+        beside = path.with_suffix(META_SUFFIX)
+        meta = beside if beside.is_file() else None
     if meta is not None:
         if path.suffix.lower() == ".synap":
             msg = "a .synap bundle holds its own metadata"
             raise InputError(msg, where=path, hint="leave the metafile out")
         return _single_model(path.name, data, read_metadata(_read(Path(meta)), str(meta)))
     _check_silicon_only(data, str(path))
+    if single:
+        msg = f"this is a single model, and its metadata, {path.with_suffix(META_SUFFIX).name!r}, is not beside it"
+        raise InputError(msg, where=path, hint="copy it there; 'synap convert' wrote both")
     return read_bundle(data, str(path))
+
+
+def is_single_model(path: Path) -> bool:
+    """Whether a file is, by its name, a compiled model whose metadata is in another file."""
+    return path.suffix.lower() == SINGLE_SUFFIX
 
 
 def _read(path: Path) -> bytes:

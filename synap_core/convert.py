@@ -21,7 +21,7 @@ from synap_core.model_files import advice, open_model
 from synap_core.partition import Part, partition
 from synap_core.payloads import OutputFormat, QuantizationAlgorithm, Target, require_type
 from synap_core.request import ConvertRequest, Opened
-from synap_core.restrictions import check_capabilities, ineffective_options, partly_ineffective
+from synap_core.restrictions import IDLE_ACCURACY, check_capabilities, ineffective_options, partly_ineffective
 from synap_core.selection import select
 from synap_core.source import BoundarySpec, ModelRequest
 from synap_core.staging import make_folder, publish, staging_folder
@@ -100,7 +100,7 @@ def _converted(opened: Opened, request: ConvertRequest, host: PluginHost) -> Con
     if lowered is not None:
         warnings += lowered.warnings
     if request.target_accuracy is not None and (lowered is None or not conversion.listings):
-        warnings.append("--target-accuracy has no effect: the model is not quantized")
+        warnings.append(IDLE_ACCURACY)
     return Converted(conversion=conversion, warnings=tuple(warnings))
 
 

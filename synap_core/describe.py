@@ -209,8 +209,8 @@ class Describer:
         return text.replace(ANCHORS, anchors)
 
 
-def _check_describable(info: TensorInfo) -> None:
-    where = f"tensor {info.name!r}"
+def boundary_problem(info: TensorInfo) -> str | None:
+    """Why a tensor cannot cross the boundary of a subgraph; None when it can."""
     rules: tuple[tuple[bool, Callable[[], str]], ...] = (
         (
             info.dtype not in BOUNDARY_DTYPES,
@@ -238,6 +238,11 @@ def _check_describable(info: TensorInfo) -> None:
             lambda: "custom quantization cannot cross the boundary of a subgraph",
         ),
     )
-    for broken, message in rules:
-        if broken:
-            raise InputError(message(), where=where, hint="cut the model at another tensor with 'inputs'/'outputs'")
+    return next((message() for broken, message in rules if broken), None)
+
+
+def _check_describable(info: TensorInfo) -> None:
+    problem = boundary_problem(info)
+    if problem is not None:
+        where = f"tensor {info.name!r}"
+        raise InputError(problem, where=where, hint="cut the model at another tensor with 'inputs'/'outputs'")

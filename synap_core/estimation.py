@@ -13,8 +13,9 @@ from synap_core.delegate_rules import Assignment, assign_delegates, check_suppor
 from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
 from synap_core.partition import Part, partition
-from synap_core.payloads import Delegate, Target, require_type
+from synap_core.payloads import Delegate, QuantizationAlgorithm, Target, require_type
 from synap_core.request import ConvertRequest, Opened
+from synap_core.restrictions import check_capabilities
 from synap_core.subgraphs import Cost, Support
 
 if TYPE_CHECKING:
@@ -142,10 +143,19 @@ def estimate_model(request: ConvertRequest, host: PluginHost, data_type: str | N
     others = tuple(name for name in opened.target.delegates if name != estimating[0])
     target = replace(opened.target, delegates=(estimating[0], *others))
     dtype, notes = _data_type(opened, data_type)
-    # The samples of a quantization are not needed, and need not be there.
-    meta = opened.meta.model_copy(update={"quantization": None})
-    estimator = _Estimator(replace(opened, target=target, meta=meta), request, host, dtype or UNQUANTIZED)
-    return estimator.run([*notes, *([] if dtype else [ASSUMED])])
+    estimator = _Estimator(replace(opened, target=target), request, host, dtype or UNQUANTIZED)
+    found = estimator.run([*notes, *([] if dtype else [ASSUMED])])
+    idle = None if data_type is None else _idle_type(found, data_type)
+    return found if idle is None else replace(found, notes=(idle, *found.notes))
+
+
+def _idle_type(found: Estimate, data_type: str) -> str | None:
+    """A line on a data type that was asked for, when nothing has it."""
+    types = {op.dtype for op in found.operations}
+    if not types or data_type in types:
+        return None
+    stored = ", ".join(sorted(types))
+    return f"--data-type {data_type} has no effect: what is predicted has its types from the model already: {stored}"
 
 
 def _line(refusal: Refusal) -> str:
@@ -169,11 +179,14 @@ def _data_type(opened: Opened, given: str | None) -> tuple[str | None, list[str]
 
 class _Estimator:
     def __init__(self, opened: Opened, request: ConvertRequest, host: PluginHost, dtype: str) -> None:
-        self._opened, self._request, self._host, self._dtype = opened, request, host, dtype
+        self._given, self._request, self._host, self._dtype = opened, request, host, dtype
+        # The samples of a quantization are not needed, and need not be there.
+        self._opened = replace(opened, meta=opened.meta.model_copy(update={"quantization": None}))
 
     def run(self, notes: list[str]) -> Estimate:
         opened = self._opened
         parts, lowering, lines = self._split()
+        self._check_quantization(parts)
         operations = () if lowering is None else tuple(self._operations(parts, lowering))
         names = [part.assignment.delegate for part in parts]
         own = {index: self._host.delegates[name] for index, name in enumerate(names)}
@@ -202,6 +215,7 @@ class _Estimator:
         others = fallbacks(source, opened.target, host)
         lines: list[str] = []
         while True:
+            check_capabilities(self._given, assigned, host.delegates, profiling=False)
             parts = partition(
                 selection.layers,
                 assigned,
@@ -218,9 +232,30 @@ class _Estimator:
             check_support(source, selection.layers, assigned, opened.target, host)
             lines += found
 
-    def _lowering(self, parts: Sequence[Part]) -> Lowering | None:
+    def _check_quantization(self, parts: Sequence[Part]) -> None:
+        """Refuse a quantization that a conversion refuses before it reads samples.
+
+        Raises:
+            InputError: The model is quantized already, or the metafile names layers, types or options that are not
+                possible.
+        """
+        section = self._given.meta.quantization
+        canonical = self._canonical(parts)
+        if section is None or not section.enabled or not canonical:
+            return
+        from synap_core.canonical.lowering import Lowering
+        from synap_core.quantization.options import load_options
+
+        load_options(self._given.meta, self._host.find(QuantizationAlgorithm, section.algorithm))
+        Lowering(self._given, parts, canonical, self._request, self._host)
+
+    def _canonical(self, parts: Sequence[Part]) -> dict[int, Delegate]:
+        """Delegates that compile the canonical graph, by the position of their subgraphs."""
         delegates = {index: self._host.delegates[part.assignment.delegate] for index, part in enumerate(parts)}
-        canonical = {index: item for index, item in delegates.items() if is_canonical(item, self._opened.source)}
+        return {index: item for index, item in delegates.items() if is_canonical(item, self._opened.source)}
+
+    def _lowering(self, parts: Sequence[Part]) -> Lowering | None:
+        canonical = self._canonical(parts)
         if not canonical:
             return None
         from synap_core.canonical.lowering import Lowering

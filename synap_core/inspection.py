@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from synap_core.bundle_reader import Bundle, BundleSubgraph, load_bundle
+from synap_core.bundle_reader import Bundle, BundleSubgraph, is_single_model, load_bundle
 from synap_core.drawing import draw_bundle
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
@@ -22,13 +22,15 @@ BUNDLE_SUFFIX = ".synap"
 
 
 def inspect_file(path: Path, host: PluginHost) -> Json:
-    """Describe a bundle or a model, as JSON values.
+    """Describe a bundle, a compiled model with its metadata beside it, or a model, as JSON values.
 
     Raises:
         InputError: It is neither, or damaged.
     """
     if path.suffix.lower() == BUNDLE_SUFFIX:
-        return _bundle(path, load_bundle(path), host)
+        return _bundle(path, "bundle", load_bundle(path), host)
+    if is_single_model(path):
+        return _bundle(path, "compiled model", load_bundle(path), host)
     source = open_model(host, ModelRequest(path=path, inspect=True))
     native = sorted(d.name for d in host.delegates.values() if source.format in d.formats)
     return {
@@ -44,10 +46,10 @@ def inspect_file(path: Path, host: PluginHost) -> Json:
     }
 
 
-def _bundle(path: Path, bundle: Bundle, host: PluginHost) -> Json:
+def _bundle(path: Path, kind: str, bundle: Bundle, host: PluginHost) -> Json:
     return {
         "file": str(path),
-        "kind": "bundle",
+        "kind": kind,
         "size_bytes": path.stat().st_size,
         "inputs": [_tensor(t) for t in bundle.input_tensors],
         "outputs": [_tensor(t) for t in bundle.output_tensors],

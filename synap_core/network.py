@@ -16,7 +16,7 @@ from synap_core.errors import InputError
 from synap_core.executor import Executor, RunResult, SubgraphLayers
 from synap_core.host import PluginHost
 from synap_core.sandbox import Sandbox
-from synap_core.tensors import TensorMeta, format_shape
+from synap_core.tensors import TensorMeta, format_shape, samples_hint
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -155,7 +155,7 @@ def _raw(array: np.ndarray, tensor: TensorMeta) -> np.ndarray:
         raise InputError(msg)
     if array.shape != tensor.shape:
         msg = f"input {tensor.name!r} has the shape {format_shape(tensor.shape)}, not {format_shape(array.shape)}"
-        raise InputError(msg)
+        raise InputError(msg, hint=samples_hint(array.shape, tensor.shape))
     if array.dtype == raw_dtype(tensor):
         return array
     if array.dtype == np.float32:

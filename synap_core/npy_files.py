@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synap_core.assign import raw_dtype
 from synap_core.errors import InputError
 from synap_core.imaging import file_size
-from synap_core.tensors import TensorMeta, format_shape
+from synap_core.tensors import TensorMeta, format_shape, samples_hint
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -103,7 +103,7 @@ def _check(header: _Header, size: int, meta: TensorMeta, path: Path) -> None:
         raise InputError(msg, where=path)
     if meta.shape not in (header.shape, (1, *header.shape)):
         msg = f"the array is {format_shape(header.shape)}; input {meta.name!r} is {format_shape(meta.shape)}"
-        raise InputError(msg, where=path)
+        raise InputError(msg, where=path, hint=samples_hint(header.shape, meta.shape))
     needed = header.size_bytes + meta.item_count * header.dtype.itemsize
     if size != needed:
         msg = f"the file has {size} bytes, its header announces {needed}"

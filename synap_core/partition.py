@@ -45,7 +45,7 @@ def partition(
     Raises:
         InputError: Layers that share a variable run on different delegates, or others have to run between them.
     """
-    constants = _constant_layers(layers, outputs)
+    constants = constant_layers(layers, outputs)
     layers = [layer for layer in layers if _key(layer) not in constants]
     graph = LayerGraph(layers)
     delegates = [assigned[_key(layer)] for layer in layers]
@@ -77,7 +77,7 @@ def _key(layer: Layer) -> int:
     return -1 if layer.index is None else layer.index
 
 
-def _constant_layers(layers: Sequence[Layer], outputs: Sequence[str]) -> dict[int, Layer]:
+def constant_layers(layers: Sequence[Layer], outputs: Sequence[str]) -> dict[int, Layer]:
     """Layers that read nothing which depends on data, by index; not those whose results leave the model."""
     found: dict[int, Layer] = {}
     made: set[str] = set()

@@ -104,7 +104,8 @@ class Delegate(Registration):
         estimate: What an operation costs with a data type on a target; None when that is not known.
         overhead: What an inference of a subgraph costs on a target besides its operations, and what to expect of the
             estimates; None when that is not known.
-        parameters_model: Imports and returns the pydantic model of `Target.parameters` for this delegate.
+        parameters_model: Imports and returns the pydantic model of `Target.parameters` for this delegate. Where a user
+            gives other parameters, the validation context has the target's name and its own ones.
         real_type: Data type of its operations on real numbers where they are not quantized: ``float16``, or ``float32``
             for a delegate that computes what the model says. The latter is never asked to quantize, its tensors at the
             boundary are those of the model, and what other delegates refuse can go to it.

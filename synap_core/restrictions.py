@@ -21,6 +21,13 @@ NOT_BUILT = ("preprocess", "security")
 """Capabilities that a delegate may have, but that no conversion makes use of."""
 
 
+IDLE_ACCURACY = (
+    "--target-accuracy has no effect: nothing is quantized in this conversion, as the metafile has no 'quantization'"
+    " with a 'dataset'"
+)
+"""Warning for a wanted accuracy where there is nothing to raise."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wish:
     """Something that needs a capability.
@@ -190,7 +197,8 @@ def ineffective_on_whole_graph(meta: Metafile) -> Iterator[str]:
 def ineffective_options(meta: Metafile) -> Iterator[str]:
     """Yield a line for each option that is accepted but has no effect."""
     if meta.optimize is not None:
-        yield f"{meta.where('optimize')}: 'optimize' has no effect on the delegates of this model"
+        reason = "no delegate has an optimization that it turns on or off, so the result is the same without it"
+        yield f"{meta.where('optimize')}: 'optimize' has no effect: {reason}"
     for i, entry in enumerate(meta.inputs):
         idle = entry.preprocess
         if idle is not None and idle.type in NO_PREPROCESSING and (idle.size is not None or idle.crop):

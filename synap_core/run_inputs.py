@@ -16,7 +16,7 @@ from synap_core.errors import InputError
 from synap_core.format_string import FormatString
 from synap_core.imaging import MAX_PIXELS, Image, decode_image, file_size, fit, read_bounded
 from synap_core.npy_files import read_npy
-from synap_core.tensors import ASYMMETRIC_AFFINE, ITEM_SIZES, TensorMeta, format_shape
+from synap_core.tensors import ASYMMETRIC_AFFINE, ITEM_SIZES, TensorMeta, format_shape, samples_hint
 
 Array: TypeAlias = NDArray[Any]  # any item type: that of the tensor
 Warn: TypeAlias = Callable[[str], None]
@@ -156,7 +156,8 @@ def _load_file(path: Path, tensor: TensorMeta, warn: Warn) -> Array:
 def _read_exactly(path: Path, size: int, needed: int, tensor: TensorMeta) -> NDArray[np.uint8]:
     if size != needed:
         msg = f"the file has {size} bytes, input {tensor.name!r} ({format_shape(tensor.shape)}) takes {needed}"
-        raise InputError(msg)
+        count = size // needed if needed and size % needed == 0 else 0
+        raise InputError(msg, hint=samples_hint((count, *tensor.shape[1:]), tensor.shape))
     data = read_bounded(path, needed, needed=f"{needed} were expected")
     if len(data) != needed:
         msg = f"the file ended after {len(data)} of {needed} bytes"

@@ -22,7 +22,10 @@ WHAT = "file with parameters of a target"
 def with_parameters(target: Target, path: Path, host: PluginHost) -> Target:
     """A target with other settings for its delegates.
 
-    The file maps names of delegates to their settings. Those of a delegate that it does not name stay.
+    The file maps names of delegates to their settings. Those of a delegate that it does not name stay. The model of a
+    delegate's settings is given what they replace as the context of the validation, so that it can refuse those of
+    another chip: a mapping with the name of the ``target`` and its own ``parameters`` for the delegate, which are None
+    when there are none.
 
     Args:
         target: The target.
@@ -44,13 +47,13 @@ def with_parameters(target: Target, path: Path, host: PluginHost) -> Target:
         if not isinstance(values, dict):
             msg = f"parameters of {name!r} must be a mapping, not {kind(values)}"
             raise InputError(msg, where=document.where((name,), value=True))
-        _check(host.delegates[name], document, host)
+        _check(host.delegates[name], document, target, host)
     given: dict[str, Mapping[str, object]] = {name: dict(target.parameters[name]) for name in target.parameters}
     given |= {name: values for name, values in document.data.items() if isinstance(values, dict)}
     return replace(target, parameters=given)
 
 
-def _check(delegate: Delegate, document: Document, host: PluginHost) -> None:
+def _check(delegate: Delegate, document: Document, target: Target, host: PluginHost) -> None:
     """Let the delegate's own model check its part of the file."""
     from pydantic import ValidationError
 
@@ -58,8 +61,9 @@ def _check(delegate: Delegate, document: Document, host: PluginHost) -> None:
         model: type[BaseModel] | None = None if delegate.parameters_model is None else delegate.parameters_model()
     if model is None:
         return
+    context = {"target": target.name, "parameters": target.parameters.get(delegate.name)}
     try:
-        model.model_validate(document.data[delegate.name])
+        model.model_validate(document.data[delegate.name], context=context)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda item: document.offset((delegate.name, *item["loc"])))
         # A misspelt key explains a missing one.
@@ -67,8 +71,11 @@ def _check(delegate: Delegate, document: Document, host: PluginHost) -> None:
         place = (delegate.name, *first["loc"])
         unknown = first["type"] == "extra_forbidden"
         missing = first["type"] == "missing"
+        own = first["type"] == "value_error"
         what = "unknown parameter" if unknown else "missing parameter" if missing else first["msg"]
-        shown = "" if unknown or missing else f", got {str(first['input'])[:60]!r}"
+        # What a model says of its own accord names the value where that helps.
+        what = what.removeprefix("Value error, ") if own else what
+        shown = "" if unknown or missing or own else f", got {str(first['input'])[:60]!r}"
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         hint = suggestion(place[-1], model.model_fields) if unknown else None
         msg = f"{dotted(place)}: {what}{shown}{more}"

@@ -127,3 +127,18 @@ class TensorMeta:
 def format_shape(shape: tuple[int, ...]) -> str:
     """Write a shape as ``1x224x224x3``, a rank-0 shape as ``scalar``."""
     return "x".join(map(str, shape)) or "scalar"
+
+
+def samples_hint(given: tuple[int, ...], wanted: tuple[int, ...]) -> str | None:
+    """What to do about several samples for a tensor that takes one.
+
+    Args:
+        given: Shape of what is there.
+        wanted: Shape of the tensor.
+
+    Returns:
+        A hint, or None when the shapes differ in anything else than in the batch.
+    """
+    if len(wanted) < 2 or wanted[0] != 1 or given[:1] <= (1,) or given[1:] != wanted[1:]:
+        return None
+    return f"conversions set the batch of a model to 1, so give the {given[0]} samples one at a time"

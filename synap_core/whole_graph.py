@@ -9,7 +9,7 @@ from synap_core.conversion import Conversion, Converted
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.request import ConvertRequest, Opened
-from synap_core.restrictions import check_whole_graph, ineffective_on_whole_graph
+from synap_core.restrictions import IDLE_ACCURACY, check_whole_graph, ineffective_on_whole_graph
 from synap_core.source import Slice, SourceModel
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def whole_graph(opened: Opened, request: ConvertRequest, host: PluginHost) -> Co
 
         return quantize_conversion(conversion, warnings, opened, request, host)
     if request.target_accuracy is not None:
-        warnings.append("--target-accuracy has no effect: the model is not quantized")
+        warnings.append(IDLE_ACCURACY)
     return Converted(conversion=conversion, warnings=tuple(warnings))
 
 

@@ -188,6 +188,40 @@ def test_old_pair_of_model_and_metadata_is_loaded(
     assert "compiled NPU image" in synap("run", "zero").error
 
 
+def test_single_model_is_shown_and_run_with_the_metadata_beside_it_or_refused_alike(
+    synap: Synap, tmp_path: Path
+) -> None:
+    model = Path(__file__).parents[1] / "examples" / "digits" / "digits_int8.tflite"
+    made = synap("convert", "--model", model, "--target", "VS680", "--out-format", "nb", "--out-dir", tmp_path)
+    assert made.code == 0
+    net = (tmp_path / "model.nb").rename(tmp_path / "net.nb")
+    (tmp_path / "model.json").rename(tmp_path / "net.json")
+    shown, ran = synap("info", net), synap("run", "-m", net, "zero")
+    assert (shown.code, shown.err, ran.code, ran.err) == (0, "", 0, "")
+    assert shown.out.startswith(f"{net}: compiled model, {net.stat().st_size:,} bytes\n")
+    assert "FullyConnected" in shown.out
+    assert "probabilities" in ran.out
+    (tmp_path / "net.json").unlink()
+    alone = f"{net}: this is a single model, and its metadata, 'net.json', is not beside it; copy it there"
+    for arguments in (["info", net], ["info", "--dot", net], ["run", "-m", net, "zero"], ["report", net]):
+        result = synap(*arguments)
+        assert result.code == 1
+        assert alone in result.error
+
+
+def test_binary_for_the_chip_is_described_by_its_metadata_and_not_run(synap: Synap, tmp_path: Path) -> None:
+    meta = {"Inputs": {"x": {"shape": [1, 4], "dtype": "int8"}}, "Outputs": {"y": {"shape": [1, 2], "dtype": "int8"}}}
+    (tmp_path / "net.nb").write_bytes(b"EBGX" + bytes(60))
+    for arguments in (["info", tmp_path / "net.nb"], ["run", "-m", tmp_path / "net.nb", "zero"]):
+        assert "compiled NPU image (EBG); only the NPU of a board can execute" in synap(*arguments).error
+    (tmp_path / "net.json").write_text(json.dumps(meta))
+    shown = synap("info", tmp_path / "net.nb")
+    assert (shown.code, shown.err) == (0, "")
+    assert "1x4" in shown.out
+    assert "Layers not shown: this is a binary for the chip's own processor" in shown.out
+    assert "compiled NPU image (EBG); only the NPU" in synap("run", "-m", tmp_path / "net.nb", "zero").error
+
+
 def test_model_can_be_loaded_and_run_several_times(synap: Synap, converted: Callable[..., Path]) -> None:
     result = synap("run", "-m", converted(counter()), "zero", "-r", "2", "--rr", "3", "--fps", "100")
     assert [line.split(":")[0] for line in result.out.splitlines() if line.startswith("Predict")] == [

@@ -394,7 +394,16 @@ def test_constants_beyond_float16_are_reported(run: Run) -> None:
     nodes = [node("Mul", "x w", "y", "scale")]
     made = model(nodes, [value("x", [1, 2])], [value("y", [1, 2])], {"w": np.array([[1e6, 1]], np.float32)})
     (warning,) = run(made).warnings
-    assert warning == "layer '@Mul_scale_0' has constants up to 1e+06; float16 ends at 65504, so they are cut"
+    assert warning == "layer '@Mul_scale_0' has constants up to 1e+06, more than float16 can hold: they become 65504"
+
+
+def test_constants_that_are_no_numbers_are_reported_as_such(run: Run) -> None:
+    nodes = [node("Mul", "x w", "y", "scale")]
+    for items, words in (([np.nan, 1], ["are NaN (not a number)"]), ([np.inf, np.nan], ["are NaN", "infinite const"])):
+        made = model(nodes, [value("x", [1, 2])], [value("y", [1, 2])], {"w": np.array([items], np.float32)})
+        warnings = run(made).warnings
+        assert len(warnings) == len(words)
+        assert all(word in warning for word, warning in zip(words, warnings, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.network import Network
 from synap_core.payloads import OutputFormat
+from synap_core.restrictions import IDLE_ACCURACY
 from tests.support.canonical import Reference
 from tests.support.canonical_models import IMAGE, detection_like, float_tflite, int8_net, small_net, two_branches
 from tests.support.onnx_models import F32, model, node, value
@@ -339,7 +340,7 @@ def test_layers_are_only_raised_to_types_that_the_delegate_has(run: Run) -> None
 def test_accuracy_without_a_quantization_has_no_effect(run: Run, toys: PluginHost, tmp_path: Path) -> None:
     (tmp_path / "plain.onnx").write_bytes(small_net().SerializeToString())
     converted = convert(ConvertRequest(model=tmp_path / "plain.onnx", target="TOY", target_accuracy=40.0), toys)
-    assert converted.warnings == ("--target-accuracy has no effect: the model is not quantized",)
+    assert converted.warnings == (IDLE_ACCURACY,)
     assert run is not None
 
 

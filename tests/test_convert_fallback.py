@@ -62,6 +62,14 @@ def test_all_refused_layers_are_named_with_reasons_and_the_lines_that_move_them(
     )
 
 
+@pytest.mark.parametrize(
+    ("meta", "place"), [("outputs: []", "meta.yaml: "), ("outputs: []\ndelegate: toynpu", "meta.yaml:2:1: ")]
+)
+def test_refusals_have_a_line_where_the_metafile_assigns_layers(run: Run, meta: str, place: str) -> None:
+    with pytest.raises(InputError, match=f"{place}1 layer cannot run on toynpu: 'pool'"):
+        run(int8_net(), {"MaxPool": "it cannot pool"}, meta)
+
+
 def test_advised_lines_convert(run: Run, tmp_path: Path) -> None:
     refuses = {"Relu": "it cannot clip"}
     meta = "delegate: {'*': toynpu, conv2...: toynpu fast=1}"
@@ -74,6 +82,44 @@ def test_advised_lines_convert(run: Run, tmp_path: Path) -> None:
     (tmp_path / "advice.yaml").write_text(advice, encoding="utf-8")
     assert load_metafile(tmp_path / "advice.yaml", delegates=["toynpu", "cpu"]).delegate[-1].type == "cpu"
     assert set(run(small_net(), refuses, advice).conversion.delegates) == {"cpu", "toynpu"}
+
+
+def _truths() -> onnx.ModelProto:
+    """A refused layer amid truth values, which no bundle can hand from one subgraph to another."""
+    nodes = [
+        node("Abs", "x", "a", "first"),
+        node("Greater", "a half", "g", "greater"),
+        node("Not", "g", "n", "not"),
+        node("And", "n g", "b", "both"),
+        node("Cast", "b", "c", "cast", to=1),
+        node("Abs", "c", "y", "last"),
+    ]
+    constants = {"half": np.array([0.5], np.float32)}
+    return model(nodes, [value("x", [1, 4])], [value("y", [1, 4])], constants)
+
+
+def test_layers_around_what_cannot_cross_are_advised_and_fall_back_together(run: Run) -> None:
+    refuses = {"Not": "it has no truth"}
+    with pytest.raises(InputError, match="1 layer cannot run on toynpu: 'not'") as caught:
+        run(_truths(), refuses)
+    hint = str(caught.value.hint)
+    assert hint.startswith("run them on cpu with 3 more that cannot be parted from them: --fallback cpu does it")
+    advice = hint.partition("in the metafile: ")[2]
+    advised, fallen = run(_truths(), refuses, advice).conversion, run(_truths(), refuses, fallback="cpu")
+    assert advised.delegates == fallen.conversion.delegates == ("toynpu", "cpu", "toynpu")
+    layers = [[layer.name for layer in subgraph.part.layers] for subgraph in advised.subgraphs]
+    assert layers == [["first"], ["greater", "not", "both", "cast"], ["last"]]
+    assert [[la.name for la in s.part.layers] for s in fallen.conversion.subgraphs] == layers
+    reasons = [line.partition(", because ")[2] for line in fallen.warnings]
+    assert reasons[0] == "it has no truth"
+    assert reasons[1].startswith("it shares the tensor 'g' with 'not', whose type bool cannot cross the boundary of a")
+
+
+def test_advice_takes_layers_along_that_share_a_variable(run: Run) -> None:
+    with pytest.raises(InputError) as caught:
+        run(counter(), {"Add": "it cannot add"})
+    advice = str(caught.value.hint).partition("in the metafile: ")[2]
+    assert run(counter(), {"Add": "it cannot add"}, advice).conversion.delegates == ("cpu",)
 
 
 @pytest.mark.parametrize("name", ["12", "INPUTS", "a...", "@a", "tab\there"])

@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, numpy_helper
 from PIL import Image
 
+from synap_core.restrictions import IDLE_ACCURACY
 from tests.support.canonical import Reference
 from tests.support.cli import Result, Synap
 from tests.support.onnx_models import F32, Oracle, model, node, quantized, value
@@ -385,7 +386,7 @@ def test_accuracy_out_of_reach_is_an_error(convert: Convert, images: list[np.nda
 
 def test_accuracy_without_quantization_is_a_warning(convert: Convert) -> None:
     result = ok(convert(small_net(), FAST, arguments=("--target-accuracy", 30)))
-    assert "Warning: --target-accuracy has no effect: the model is not quantized" in result.err
+    assert f"Warning: {IDLE_ACCURACY}\n" in result.err
 
 
 # Mistakes.

@@ -6,19 +6,22 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from synap_core.bundle_writer import pack_bundle
-from synap_core.convert import ConvertRequest, convert
+from synap_core.convert import ConvertRequest, convert, write
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.model_files import open_model
 from synap_core.names import is_operator
 from synap_core.network import Network
+from synap_core.payloads import OutputFormat
 from synap_core.source import ModelRequest
+from tests.support.canonical import Reference
 from tests.support.litert import Oracle, random_array
 
 RUNNABLE = (
@@ -42,6 +45,9 @@ RUNNABLE = (
     "mlperf_tiny/vww_96_int8",
 )
 """Models that LiteRT loads; `test_every_real_model_is_in_the_list_above_or_refused` keeps the list complete."""
+
+
+BOXES = "detection/ssd_mobilenet_v1_coco_quant_postprocess"
 
 
 @pytest.mark.zoo
@@ -85,6 +91,53 @@ def test_e19_real_model_converts_for_the_gpu(host: PluginHost, zoo: Path, tmp_pa
     meta.write_text("delegate: {'*': gpu}\n")
     request = ConvertRequest(model=zoo / "models" / f"{name}.tflite", target="VS680", meta=meta)
     assert convert(request, host).conversion.delegates == ("gpu",)
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("E19")
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_e19_real_model_converts_for_the_npu(host: PluginHost, zoo: Path, tmp_path: Path, name: str) -> None:
+    meta = tmp_path / "meta.yaml"
+    meta.write_text("delegate: {'*': npu}\n")
+    request = ConvertRequest(model=zoo / "models" / f"{name}.tflite", target="VS680", meta=meta)
+    if name != BOXES:
+        assert convert(request, host).conversion.delegates == ("npu",)
+        return
+    with pytest.raises(InputError, match="1 layer cannot run on npu: 'TFLite_Detection_PostProcess'"):
+        convert(request, host)
+    assert convert(replace(request, fallback="cpu"), host).conversion.delegates == ("npu", "cpu")
+
+
+@pytest.mark.zoo
+@pytest.mark.acceptance("E8")
+def test_e8_cut_model_with_a_part_on_the_npu_gives_a_bundle_that_runs(
+    host: PluginHost, zoo: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = zoo / "models/classification/tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    source = open_model(host, ModelRequest(path=path))
+    layers = [layer for layer in source.layers if is_operator(layer)]
+    of_shape = {source.tensors[layer.outputs[0]].shape: layer for layer in layers}
+    start = next(la for la in layers if source.tensors[la.outputs[0]].shape == (1, 112, 112, 96))
+    end = of_shape[1, 56, 56, 144]
+    assert start.index is not None
+    cut = f"inputs: [{{name: '{start.name}', shape: [1, 112, 112, 96]}}]\noutputs: [{{name: '{end.name}'}}]\n"
+    parts = {}
+    for unit in ("npu", "gpu"):
+        rules = f"'*': cpu, '{start.index + 1}': {unit}, '{start.index + 2}': {unit}, '{end.index}': gpu"
+        meta = tmp_path / "meta.yaml"
+        meta.write_text(f"{cut}delegate: {{{rules}}}\n")
+        parts[unit] = convert(ConvertRequest(model=path, target="VS680", meta=meta), host).conversion
+        assert parts[unit].delegates == (unit, "cpu", "gpu")
+    written = write(parts["npu"], host.find(OutputFormat, "synap"), tmp_path / "out", host)
+    assert written.files[0].name == "model.synap"
+    network = Network(written.files[0], host=host, isolate=False)
+    items = [random_array(rng, network.inputs[0].shape, np.dtype(network.inputs[0].dtype).type)]
+    (found,) = network.predict(items)
+    # The same pieces as TensorFlow Lite models; the program follows the reference kernels, and what is for the GPU runs
+    # without XNNPACK on a host.
+    first, second, third = (artifact.model for artifact in parts["gpu"].artifacts)
+    (wanted,) = Oracle(third, xnnpack=False)(Oracle(second)(Reference(first)(items)))
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.zoo

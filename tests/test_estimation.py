@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from synap_core.api import Cost, Delegate, Group, Overhead, Target, hookimpl
-from synap_core.convert import ConvertRequest
+from synap_core.convert import ConvertRequest, convert
 from synap_core.errors import InputError, PluginError
 from synap_core.estimation import Estimate, estimate_model
 from synap_core.host import PluginHost
@@ -104,6 +104,40 @@ def test_data_type_of_the_metafile_is_taken_and_its_samples_are_not_read(estimat
     found = estimate(small_net(), meta=mixed)
     assert {op.dtype for op in found.operations} == {"int8"}
     assert re.search(r"meta.yaml:1:\d+: int8 is taken for all layers, whatever the rules say", found.notes[0])
+
+
+def test_data_type_that_nothing_has_is_told(estimate: Estimating) -> None:
+    idle = "--data-type int16 has no effect: what is predicted has its types from the model already: int8"
+    assert estimate(int8_net(), data_type="int16").notes == (idle,)
+    assert not estimate(int8_net(), data_type="int8").notes
+    assert not estimate(small_net(), data_type="int16").notes
+
+
+REFUSED = {
+    "quantized already": ("{data_type: int8, dataset: 'no/*.npy'}", int8_net, "quantized already"),
+    "unknown layer": ("{data_type: {'*': int8, nowhere: int16}, dataset: 'no/*.npy'}", small_net, "'nowhere'"),
+    "unknown option": ("{data_type: int8, dataset: 'no/*.npy', options: {nonsense: 1}}", small_net, "nonsense"),
+    "two 8-bit types": ("{data_type: {'*': int8, fc: uint8}, dataset: 'no/*.npy'}", small_net, "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_quantization_that_a_conversion_refuses_is_refused_alike(
+    estimate: Estimating, tmp_path: Path, name: str
+) -> None:
+    section, model, words = REFUSED[name]
+    with pytest.raises(InputError, match=words) as estimated:
+        estimate(model(), meta=f"quantization: {section}")
+    (path,) = tmp_path.glob("net.*")
+    with pytest.raises(InputError) as converted:
+        convert(ConvertRequest(model=path, target="TOY", meta=tmp_path / "meta.yaml"), toy_host())
+    assert str(estimated.value) == str(converted.value)
+
+
+def test_quantization_for_delegates_that_do_not_quantize_is_refused(estimate: Estimating) -> None:
+    meta = "delegate: cpu\nquantization: {data_type: int8, dataset: 'no/*.npy'}"
+    with pytest.raises(InputError, match="meta.yaml:2:1: delegate 'cpu' doesn't support quantization"):
+        estimate(small_net(), meta=meta)
 
 
 def test_refused_layers_are_listed_and_counted_where_they_would_run(estimate: Estimating) -> None:
@@ -212,6 +246,16 @@ def test_command_prints_a_table_and_a_total(synap: Synap, model_file: Callable[.
     assert data["seconds"] == pytest.approx(operations + data["start_seconds"])
     assert data["start_seconds"] > 0
     assert len(data["operations"]) == sum(line[:1].isdigit() for line in lines)
+
+
+def test_nothing_runs_where_nothing_costs_in_json_as_in_the_table(synap: Synap) -> None:
+    model = ROOT / "examples" / "digits" / "digits_int8.tflite"
+    data = json.loads(synap("estimate", "--model", model, "--target", "VS680", "--json").out)
+    engines = {op["layer"]: op["engine"] for op in data["operations"]}
+    assert engines["RESHAPE_flatten_4"] == "--"
+    assert [op["engine"] == "--" for op in data["operations"]] == [op["cycles"] == 0 for op in data["operations"]]
+    lines = synap("estimate", "--model", model, "--target", "VS680").out.splitlines()
+    assert list(engines.values()) == [line.split()[2] for line in lines if line[:1].isdigit()]
 
 
 def test_command_says_when_nothing_is_predicted(synap: Synap, model_file: Callable[..., Path], tmp_path: Path) -> None:

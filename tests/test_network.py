@@ -127,6 +127,10 @@ def test_float_input_of_a_quantized_tensor_holds_real_values(bundle: Callable[..
         ([X, X], "2 inputs were given; the model has 1: x"),
         ({"y": X}, r"inputs \['y'\] were given; the model has \['x'\]"),
         ([X[0]], "input 'x' has the shape 1x4, not 4"),
+        (
+            [np.repeat(X, 3, axis=0)],
+            "the shape 1x4, not 3x4; conversions set the batch of a model to 1, so give the 3 samples one at a time",
+        ),
         ([[1, 2]], "input 'x' must be a NumPy array, not list"),
         ([X.astype(np.float64)], r"input 'x' takes int8 \(raw items\) or float32 \(real values\), not float64"),
     ],

@@ -204,6 +204,18 @@ def test_command_writes_parameters_that_estimates_take(synap: Synap, estimate: E
         1000 * json.loads(synap("estimate", *model, "--json", *options).out)["seconds"]
         for options in ([], ["--target-parameters", out])
     )
+    source = f"fitted to: {len(steps)} measured operations, beginning with parameters from: Published timings"
+    line = re.compile(source + ".*; how far off it is for other networks is not known")
+    assert line.search(synap("estimate", *model, "--target-parameters", out).out)
+    to = ["--target-parameters", out, "--out-dir", tmp_path / "o"]
+    assert synap("convert", *model[:4], *to).code == 0
+    for text in (
+        (tmp_path / "o/model_info.txt").read_text(encoding="utf-8"),
+        synap("info", tmp_path / "o/model.synap").out,
+        synap("run", "-m", tmp_path / "o/model.synap", "zero", "--profiling", "-").out,
+    ):
+        assert line.search(text)
+        assert "15 to 20 %" not in text
     start = 1000 * before.t_infer
     assert own - start == pytest.approx(2 * (plain - start), rel=0.15)
 

@@ -16,6 +16,7 @@ from synap_delegate_npu.cost.model import Workload, estimate_all, total
 from synap_delegate_npu.cost.parameters import NpuParameters
 from synap_delegate_npu.cost.refit import SPREADS, parameters_text, read_profile, refit
 from synap_delegate_npu.cost.robust import least_squares, softened
+from synap_delegate_npu.predictions import predicted
 from tests.support.npu_cost import chip
 
 
@@ -61,7 +62,32 @@ def test_what_is_not_measured_keeps_its_value() -> None:
     found = refit(operations, times(operations, chip(q=2.0, ppu=0.3e9, t_ppu=40e-6)), known)
     changed = {name for name in NpuParameters.model_fields if getattr(found, name) != getattr(known, name)}
     assert changed == {"ppu", "t_ppu", "provenance"}
-    assert found.provenance.source == "Refitted to 4 measured operations; before: made up"
+    assert found.provenance.source == "4 measured operations, beginning with parameters from: made up"
+
+
+def test_errors_of_the_parameters_before_are_not_said_of_the_new_ones() -> None:
+    known = chip()
+    assert known.provenance.expected_error_percent == 10
+    operations = [elementwise("programmable", 1000)]
+    found = refit(operations, times(operations, chip(ppu=0.3e9)), known)
+    assert (found.provenance.expected_error_percent, found.provenance.new_network_percent) == (None, None)
+    assert NpuParameters.model_validate(yaml.safe_load(parameters_text(found))) == found
+
+
+ERRORS = {
+    "both": ({"expected_error_percent": 11.5, "new_network_percent": [15, 20]}, "off by 11.5 %; on a new network"),
+    "one": ({"expected_error_percent": 8.25}, "for kinds of networks not among them it was off by 8.25 %."),
+    "range": ({"new_network_percent": [15, 20.5]}, "made up; on a new network expect errors of 15 to 20.5 %."),
+    "none": ({}, "made up; how far off it is for other networks is not known."),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_line_about_predictions_names_the_source_and_the_errors_that_are_known(name: str) -> None:
+    errors, words = ERRORS[name]
+    line = predicted(chip(provenance={"source": "made up", "date": "2024-02-29", **errors}))
+    assert line.startswith("Cycles, times and bytes are predicted by a model that was fitted to: made up; ")
+    assert words in line
 
 
 def test_perfect_prediction_changes_nothing_but_the_provenance() -> None:

@@ -166,6 +166,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "huge memory": (lambda m: set_property(m, "sram_bytes", "9" * 5000), "sram_bytes is '9999"),
     "huge tensor": (huge_shape, "a tensor takes [0-9]+ bytes, more than any memory has"),
     "deep tensor": (many_dimensions, "a tensor has 54 dimensions"),
+    "newer operators": (
+        lambda m: setattr(next(i for i in m.opset_import if i.domain == "synap.npu"), "version", 2),
+        "^0/model.nb: the program has version 2 of the operators synap.npu; this runtime knows version 1; convert",
+    ),
+    "newer format": (
+        lambda m: set_property(m, "format_version", "9" * 500),
+        "the program has version '9{15}' of the operators synap.npu",
+    ),
     "other operators": (lambda m: m.ClearField("opset_import"), "the model has no operators of synap.npu"),
 }
 
@@ -206,6 +214,16 @@ def test_a_program_without_predictions_is_described_without_costs(artifact: Arti
     found = described(model.SerializeToString())
     assert (found.total_microseconds, found.places, found.memories, found.target) == (0.0, (), (), "")
     assert [row.layer_id for row in found.operations] == [node.name for node in model.graph.node]
+
+
+def test_a_program_says_itself_where_its_predictions_come_from(artifact: Artifact) -> None:
+    notes = described(artifact.model).notes
+    assert any("fitted to: Published timings" in note and "errors of 15 to 20 %" in note for note in notes)
+    model = onnx.load_from_string(artifact.model)
+    set_property(model, "predictions", "Measured.\n" * 5000)
+    assert described(model.SerializeToString()).notes[-1] == ("Measured.\n" * 100).strip()
+    set_property(model, "predictions", " ")
+    assert "does not say by which model" in described(model.SerializeToString()).notes[-1]
 
 
 def test_too_many_operations_are_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,3 +387,36 @@ def test_model_without_inputs_takes_no_tokens() -> None:
     assert load_inputs([], [], warn=pytest.fail) == []
     with pytest.raises(InputError, match="1 inputs were given, the model takes none; leave them out"):
         load_inputs(["zero"], [], warn=pytest.fail)
+
+
+SEVERAL = "conversions set the batch of a model to 1, so give the 4 samples one at a time"
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [((4, 2, 3), SEVERAL), ((4, 3, 2), None), ((2, 3, 4), None), ((4, 1, 2, 3), None), ((0, 2, 3), None)],
+    ids=str,
+)
+def test_array_of_several_samples_is_refused_with_what_to_do(
+    tmp_path: Path, shape: tuple[int, ...], hint: str | None
+) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match="the array is") as refusal:
+        load(path, tensor(shape=(1, 2, 3)), [])
+    assert refusal.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "hint"),
+    [(24, (1, 2, 3), SEVERAL), (25, (1, 2, 3), None), (24, (2, 3), None), (24, (6,), None), (0, (1, 2, 3), None)],
+    ids=str,
+)
+def test_raw_file_of_several_samples_is_refused_with_what_to_do(
+    tmp_path: Path, size: int, shape: tuple[int, ...], hint: str | None
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(size))
+    with pytest.raises(InputError, match=f"the file has {size} bytes") as refusal:
+        load(path, tensor(shape=shape), [])
+    assert refusal.value.hint == hint

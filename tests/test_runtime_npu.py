@@ -354,6 +354,19 @@ def other_default(made: onnx.ModelProto) -> None:
     made.functions[0].opset_import[0].version = 13
 
 
+def versioned(made: onnx.ModelProto, version: str) -> None:
+    """Give a program a version, and variables as no version had them: it is the version that must be named."""
+    made.metadata_props.add(key="format_version", value=version)
+    made.metadata_props.add(key="states", value="{}")
+
+
+def graph_of_its_own() -> onnx.NodeProto:
+    """An operator without control flow that has a graph nevertheless."""
+    made = control_flow()
+    made.op_type = "Neg"
+    return made
+
+
 def control_flow() -> onnx.NodeProto:
     body = helper.make_graph([], "body", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)])
     return helper.make_node("Loop", ["n", "c", "x"], ["y"], body=body)
@@ -373,6 +386,11 @@ def referring() -> onnx.NodeProto:
             "has version 2 of the operators synap.npu; this runtime knows",
         ),
         (changed(lambda m: m.ClearField("opset_import")), "has no version of the operators"),
+        (
+            changed(lambda m: versioned(m, "2")),
+            "has version 2 of the operators synap.npu; this runtime knows version 1",
+        ),
+        (changed(lambda m: versioned(m, "1.1")), "has version '1.1' of the operators synap.npu"),
         (program([], [call("Step", "input", "output")]), "'layer output' of type 'Step' has no function '' that"),
         (program([function([NEG])], [call("Step", "input", "output", "7")]), "has no function '7' that computes it"),
         (program([function([NEG])], [call("Relu", "input", "output", domain="")]), "is of domain '', not synap.npu"),
@@ -391,7 +409,15 @@ def referring() -> onnx.NodeProto:
             program([function([helper.make_node("Constant", [], ["y"], value=external())])]),
             "constant 'c' is in another file",
         ),
-        (program([function([control_flow()])]), "Loop has an attribute 'body' that is no plain constant"),
+        (program([function([graph_of_its_own()])]), "Neg has an attribute 'body' that is no plain constant"),
+        (program([function([control_flow()])]), "has an operator 'Loop'; there is no control flow in programs"),
+        *(
+            (
+                program([function([helper.make_node(name, ["x"], ["y"])])]),
+                f"function 'Step' '' has an operator '{name}'; there is no control flow in programs",
+            )
+            for name in ("If", "Loop", "Scan", "SequenceMap")
+        ),
         (program([function([referring()])]), "Elu has an attribute 'alpha' that is no plain constant"),
         (changed(lambda m: m.functions[0].input.append("z")), "1 inputs and 1 outputs, its function others"),
         (changed(lambda m: m.functions[0].output.append("x")), "1 inputs and 1 outputs, its function others"),

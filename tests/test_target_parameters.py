@@ -79,6 +79,27 @@ def test_missing_file_is_an_input_error(file: Path) -> None:
         with_parameters(find_target(host, "TOY"), file, host)
 
 
+@pytest.mark.parametrize("target", ["VS680", "SL1680"])
+def test_parameters_of_the_unit_of_another_chip_are_refused_with_both_names(
+    file: Path, host: PluginHost, target: str
+) -> None:
+    other = {name: dict(values) for name, values in find_target(host, "VS640").parameters.items()}
+    file.write_text(yaml.safe_dump(other, sort_keys=False))
+    line = next(k for k, text in enumerate(file.read_text().splitlines(), 1) if text.startswith("  npu:"))
+    match = (
+        f"own.yaml:{line}:8: npu.npu: these are parameters of the unit 'VIP9000NANOSI_PID0XC2',"
+        f" and target {target} has the unit 'VIP9000NANOQI_PLUS_PID0XC1'; name the target that they are for$"
+    )
+    with pytest.raises(InputError, match=match):
+        with_parameters(find_target(host, target), file, host)
+
+
+def test_chips_with_the_same_unit_take_each_others_parameters(file: Path, host: PluginHost) -> None:
+    file.write_text(yaml.safe_dump({"npu": dict(find_target(host, "VS640").parameters["npu"])}))
+    changed = with_parameters(find_target(host, "SL1640"), file, host)
+    assert changed.parameters["npu"]["npu"] == "VIP9000NANOSI_PID0XC2"
+
+
 def test_chip_accepts_its_own_parameters(file: Path, host: PluginHost) -> None:
     target = find_target(host, "VS680")
     own = {name: dict(values) for name, values in target.parameters.items()}

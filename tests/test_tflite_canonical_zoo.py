@@ -125,14 +125,7 @@ def test_every_quantized_layer_is_within_one_step_of_the_kernel(zoo: Path, name:
     computed = [layer for layer in whole(source).layers if layer.outputs and not layer.type.startswith("CUSTOM:")]
     assert computed
     worst = {layer.name: _difference(source, layer, reference) for layer in computed}
-    # The steps of a recurrent layer feed a difference back. Of 1,680 values of three images, two are 2 steps off. Two
-    # habits of the kernel make up all of it, as an emulation of both in NumPy gives its very integers, and one with
-    # either alone stays within 1 step: its sigmoid and tanh are off by up to 6 and 12 steps of 2**-15, and it rounds
-    # products in two stages, so that more of them are halves, which go away from zero. No Sigmoid, Tanh or
-    # QuantizeLinear does either, and tables in their place would hide from a quantizer what the layer is. The tests
-    # below take the steps one by one, and count.
-    allowed = {layer.name: 2 if "LSTM" in layer.type else 1 for layer in computed}
-    assert {layer: steps for layer, steps in worst.items() if steps > allowed[layer]} == {}
+    assert {layer: steps for layer, steps in worst.items() if steps > 1} == {}
 
 
 def _difference(source: TfliteModel, layer: Layer, reference: Reference) -> int:
@@ -168,40 +161,58 @@ def _one_step(content: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def test_each_step_of_a_recurrent_layer_is_within_one_step_of_the_kernel(zoo: Path, tmp_path: Path) -> None:
-    """From the exact states of the kernel: its sigmoid is off by up to 6 steps of 2**-15, its tanh by up to 12."""
+def test_each_step_of_a_recurrent_layer_is_that_of_the_kernel(zoo: Path, tmp_path: Path) -> None:
+    """From the exact states of the kernel, whose sigmoid is off by up to 6 steps of 2**-15, its tanh by up to 12."""
     path = zoo / "models/misc/keras_lstm_mnist_ptq.tflite"
     content = _one_step(path.read_bytes())
     model, source = imported(content, tmp_path)
     stream, alone, complete = Stream(to_qdq(model)), Reference(content), Reference(path)
     (layer,) = whole(source).layers
     states = {state.input: index for state, index in zip(states_of(model), (17, 18), strict=True)}
+    off: dict[type, list[int]] = {np.int8: [], np.int16: []}
     for inputs, _ in _samples(zoo, "misc/keras_lstm_mnist_ptq"):
         complete(inputs)
         for row in np.moveaxis(complete.tensor(int(layer.inputs[0])), 1, 0):
             stream.variables = {name: alone.tensor(index).copy() for name, index in states.items()}
             (found,), (wanted,) = stream([row[:, None]]), alone([row[:, None]])
-            assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 1
+            off[np.int8] += list(np.abs(found.astype(int) - wanted).flat)
             cell = next(array for array in stream.variables.values() if array.dtype == np.int16)
-            # Two products of a sigmoid with up to 8 (the cell state) or 1: 12 + 6 + 6 * 8 steps of 2**-15.
-            assert np.abs(cell.astype(int) - alone.tensor(18)).max() <= 66 / 8 + 2
+            off[np.int16] += list(np.abs(cell.astype(int) - alone.tensor(18)).flat)
+    assert {dtype: max(units) <= 1 for dtype, units in off.items()} == {np.int8: True, np.int16: True}
+    # A sum of float32 that is just off a half makes one.
+    assert max(np.count_nonzero(units) for units in off.values()) <= len(off[np.int8]) / 500
 
 
-def test_a_recurrent_layer_is_hardly_ever_more_than_one_step_off(zoo: Path) -> None:
-    """Over all steps of a sequence, from the states that the layer itself computed."""
+def test_a_recurrent_layer_computes_what_the_kernel_does(zoo: Path) -> None:
+    """Over all steps of a sequence, from the states that the layer itself computed: samples, and what is like them."""
     name = "misc/keras_lstm_mnist_ptq"
     source = _opened(zoo, name)
     (layer,) = (layer for layer in whole(source).layers if "LSTM" in layer.type)
     model = to_qdq(source.canonical(Slice(layers=(layer,), inputs=layer.inputs, outputs=layer.outputs)))
-    for inputs, _ in _samples(zoo, name):
+    values, differing = 0, 0
+    for image in _images(zoo, name, 60):
         reference = Reference(zoo / f"models/{name}.tflite")
-        reference(inputs)
+        reference([image])
         (found,) = Stream(model)([reference.tensor(int(layer.inputs[0]))])
         off = np.abs(found.astype(int) - reference.tensor(int(layer.outputs[0])))
-        assert off.max() <= 2
-        # Of 560 values.
-        assert np.count_nonzero(off == 2) <= 2
-        assert np.count_nonzero(off) <= 560 / 7
+        assert off.max() <= 1
+        values, differing = values + off.size, differing + np.count_nonzero(off)
+    # With sums of real numbers and functions of them, a twelfth would be off, and of as many some by two.
+    assert differing <= values / 1000
+
+
+def _images(zoo: Path, name: str, count: int) -> Iterator[np.ndarray]:
+    """The samples, and images like them: with noise, moved, and with parts of another."""
+    rng = np.random.default_rng(5)
+    samples = [inputs[0] for inputs, _ in _samples(zoo, name)]
+    for number in range(count):
+        image = samples[number % len(samples)]
+        if number >= len(samples):
+            noise = np.clip(image.astype(int) + rng.integers(-20, 20, image.shape), -128, 127).astype(image.dtype)
+            moved = np.roll(image, tuple(rng.integers(-4, 5, 2)), (1, 2))
+            mixed = np.where(rng.random(image.shape) < 0.5, image, samples[rng.integers(len(samples))])
+            image = (noise, moved, mixed)[number % 3]
+        yield image
 
 
 def test_a_recurrent_model_computes_what_the_kernels_do(zoo: Path) -> None:
@@ -212,6 +223,5 @@ def test_a_recurrent_model_computes_what_the_kernels_do(zoo: Path) -> None:
     reference = Reference(zoo / f"models/{name}.tflite")
     for inputs, _ in _samples(zoo, name):
         (found,), (wanted,) = stream(inputs), reference(inputs)
-        # Of 256: a tenth of the 560 hidden values is one step off, and probabilities in the middle move most.
-        assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 4
+        assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 1
         assert found.argmax() == wanted.argmax()

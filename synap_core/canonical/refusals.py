@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synap_core.companions import companions
 from synap_core.delegate_rules import DEFAULT, Assignment
 from synap_core.errors import InputError
 from synap_core.host import PluginHost
@@ -103,18 +104,24 @@ def refused(found: Sequence[Refusal], opened: Opened, host: PluginHost) -> Input
     if not possible:
         return InputError(msg, hint="end the model in front of them, with 'outputs' in the metafile")
     last = possible[-1]  # a target lists what it prefers first, and what runs everything last
-    lines = _rules(found, source, meta, target, last)
-    hint = f"run them on {last}: --fallback {last} does it, and so does in the metafile: {lines}"
+    along = [layer for layer, _ in companions([f.layer for f in found], opened.selection.layers, source, _nowhere)]
+    lines = _rules([*(f.layer for f in found), *along], source, meta, target, last)
+    others = f" with {len(along)} more that cannot be parted from them" if along else ""
+    hint = f"run them on {last}{others}: --fallback {last} does it, and so does in the metafile: {lines}"
     return InputError(msg, where=meta.where("delegate") or None, hint=hint)
 
 
-def _rules(found: Sequence[Refusal], source: SourceModel, meta: Metafile, target: Target, fallback: str) -> str:
+def _nowhere(_layer: Layer) -> bool:
+    return False
+
+
+def _rules(found: Sequence[Layer], source: SourceModel, meta: Metafile, target: Target, fallback: str) -> str:
     """The metafile's ``delegate`` with further rules."""
     names = Counter(layer.name for layer in source.layers)
     names_of = {DEFAULT: target.delegates[0]}
     rules = {rule.pattern: f"{names_of.get(rule.type, rule.type)} {rule.options}".strip() for rule in meta.delegate}
-    for item in found[:MAX_LISTED]:
-        key = _pattern(item.layer, names)
+    for layer in found[:MAX_LISTED]:
+        key = _pattern(layer, names)
         # A rule that is there already must come last to hold.
         rules.pop(key, None)
         rules[key] = fallback
@@ -138,25 +145,24 @@ def _quoted(text: str) -> str:
 def moved(
     found: Iterable[Refusal], source: SourceModel, assigned: Mapping[int, Assignment], fallback: str
 ) -> tuple[dict[int, Assignment], list[str]]:
-    """Give refused layers another delegate; those that share a variable with one go along.
+    """Give refused layers another delegate; those that cannot be parted from one go along.
 
     Returns:
         The assignment of all layers, and a line about each that was moved.
     """
     result, lines = dict(assigned), []
-    variables: dict[str, Refusal] = {}
-    for item in found:
+    first = list(found)
+    for item in first:
         result[_index(item.layer)] = Assignment(fallback)
         lines.append(_line(item.layer, item.delegate, item.reason, fallback))
-        variables |= dict.fromkeys(item.layer.state, item)
-    pending = [layer for layer in source.layers if layer.index in result and layer.state]
-    while chosen := [la for la in pending if la.state & variables.keys() and result[_index(la)].delegate != fallback]:
-        for layer in chosen:
-            first = variables[min(layer.state & variables.keys())]
-            reason = f"it shares a variable with {first.layer.name!r}"
-            lines.append(_line(layer, result[_index(layer)].delegate, reason, fallback))
-            result[_index(layer)] = Assignment(fallback)
-            variables |= {name: first for name in layer.state if name not in variables}
+    layers = [layer for layer in source.layers if layer.index in result]
+
+    def settled(layer: Layer) -> bool:
+        return result[_index(layer)].delegate == fallback
+
+    for layer, reason in list(companions([item.layer for item in first], layers, source, settled)):
+        lines.append(_line(layer, result[_index(layer)].delegate, reason, fallback))
+        result[_index(layer)] = Assignment(fallback)
     return result, lines
 
 

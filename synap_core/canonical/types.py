@@ -75,14 +75,26 @@ def typed(plan: Plan) -> ir.Model:
 
 
 def overflowing_constants(plan: Plan) -> Iterator[str]:
-    """Yield a line for each layer with constants beyond what float16 holds; they are cut to its largest number."""
+    """Yield a line for each layer with constants that are no numbers, or beyond what float16 holds.
+
+    The latter become the largest number of float16.
+    """
     layers: dict[str, float] = {}
+    without_numbers: dict[str, None] = {}
     for key, slot in plan.constants.items():
-        largest = float(np.abs(real(plan.graph.graph.initializers[key])).max(initial=0.0))
-        if slot.spec.dtype == FLOAT16 and not largest <= LARGEST_HALF:
+        sizes = np.abs(real(plan.graph.graph.initializers[key]))
+        if slot.spec.dtype != FLOAT16:
+            continue
+        if np.isnan(sizes).any():
+            without_numbers[slot.layer_id] = None
+        largest = float(np.nan_to_num(sizes, nan=0.0, posinf=np.inf).max(initial=0.0))
+        if largest > LARGEST_HALF:
             layers[slot.layer_id] = max(largest, layers.get(slot.layer_id, 0.0))
+    for layer_id in without_numbers:
+        yield f"layer '@{layer_id}' has constants that are NaN (not a number), and so is what it computes from them"
     for layer_id, largest in layers.items():
-        yield f"layer '@{layer_id}' has constants up to {largest:g}; float16 ends at {LARGEST_HALF:g}, so they are cut"
+        found = "infinite constants" if np.isinf(largest) else f"constants up to {largest:g}"
+        yield f"layer '@{layer_id}' has {found}, more than float16 can hold: they become {LARGEST_HALF:g}"
 
 
 def float32_inputs(region: Region, native: Collection[str]) -> frozenset[str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from synap_core.estimation import Estimate, EstimatedOperation
 
 PATH = click.Path(path_type=Path, readable=False)
+NOTHING = "--"
+"""Engine of an operation that costs nothing."""
+
 DATA_TYPES = ("uint8", "int8", "int16", "float16")
 
 
@@ -108,8 +111,12 @@ def _row(number: int, op: EstimatedOperation) -> tuple[str, ...]:
     if cost is not None:
         numbers = (cost.cycles, round(1e6 * cost.seconds), cost.bytes_read, cost.bytes_written)
         figures = tuple(str(value) for value in numbers)
-    engine = op.engine if cost is None or cost.cycles else "--"
-    return (str(number), str(op.subgraph), engine, *figures, op.dtype, format_shape(op.shape), op.group.layer_id)
+    return (str(number), str(op.subgraph), _engine(op), *figures, op.dtype, format_shape(op.shape), op.group.layer_id)
+
+
+def _engine(op: EstimatedOperation) -> str:
+    """Where an operation runs; dashes for one that costs nothing, because nothing of it runs."""
+    return op.engine if op.cost is None or op.cost.cycles else NOTHING
 
 
 def _as_json(found: Estimate) -> dict[str, object]:
@@ -121,7 +128,7 @@ def _as_json(found: Estimate) -> dict[str, object]:
                 "layer": op.group.layer_id,
                 "dtype": op.dtype,
                 "shape": list(op.shape),
-                "engine": op.engine,
+                "engine": _engine(op),
                 "refusal": op.refusal,
                 "cycles": None if op.cost is None else op.cost.cycles,
                 "seconds": None if op.cost is None else op.cost.seconds,

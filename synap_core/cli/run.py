@@ -67,7 +67,12 @@ def device_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("run", cls=Command, context_settings=HELP_OPTIONS)
 @click.option("-m", "--model", type=PATH, metavar="FILE", help="The bundle; by default model.synap in this folder.")
 @click.option("--nb", type=PATH, hidden=True, help="Deprecated name of --model.")
-@click.option("--meta", type=PATH, metavar="FILE", help="Metadata of a single model that is not a bundle.")
+@click.option(
+    "--meta",
+    type=PATH,
+    metavar="FILE",
+    help="Metadata of a single model that is not a bundle; by default the .json file beside a .nb.",
+)
 @click.option("-r", "repeat", type=click.IntRange(1), default=1, show_default=True, help="Predictions to make.")
 @click.option("--rr", "loads", type=click.IntRange(1), default=1, show_default=True, help="Times to load the model.")
 @click.option("--fps", type=click.IntRange(0), default=0, help="Predictions a second at the most; 0 for no limit.")

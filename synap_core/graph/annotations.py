@@ -76,7 +76,7 @@ class Activation:
     """An activation that the graph writes out, for want of an operator.
 
     Attributes:
-        name: ``HardSwish``, ``SiLU``, ``GELU`` or ``Mish``.
+        name: ``HardSwish``, ``SiLU``, ``GELU`` or ``Mish``, or the operator that the nodes stand for.
         last: Name of its last node, which tells one from another.
     """
 

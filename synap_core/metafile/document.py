@@ -34,6 +34,11 @@ class Document:
             path = path[:-1]
         return self._offsets.get(path, (0, 0))[value]
 
+    @property
+    def name(self) -> str:
+        """The file, as the user knows it."""
+        return self._source.name
+
     def has(self, path: DataPath) -> bool:
         """Whether the file has something at a place."""
         return path in self._offsets

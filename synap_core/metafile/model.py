@@ -226,6 +226,9 @@ class Metafile(Section):
             path: Keys and positions from the root, such as ``"inputs", 0, "means"``.
 
         Returns:
-            The place; empty when the metafile comes from no file.
+            The place; the file alone when no part of the path was written, and empty when the metafile comes from none.
         """
-        return "" if self._document is None else self._document.where(path)
+        document = self._document
+        if document is None:
+            return ""
+        return document.where(path) if not path or document.has(path[:1]) else document.name

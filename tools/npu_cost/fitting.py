@@ -48,6 +48,7 @@ class Priors:
         tolerance: Relative error from which on timings lose weight.
         source: What the timings are, for the provenance.
         date: Day of the newest timing or change of the model.
+        new_network_percent: Errors to expect on a new network, the least and the largest.
     """
 
     known: Mapping[str, Mapping[str, object]]
@@ -56,6 +57,7 @@ class Priors:
     tolerance: float
     source: str
     date: str
+    new_network_percent: tuple[float, float]
 
     @classmethod
     def read(cls, path: Path = PRIORS) -> Priors:
@@ -73,6 +75,7 @@ class Priors:
             tolerance=data["tolerance"],
             source=data["provenance"]["source"],
             date=str(data["provenance"]["date"]),
+            new_network_percent=tuple(data["provenance"]["new_network_percent"]),
         )
 
     def centres(self) -> Reals:

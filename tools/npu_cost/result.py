@@ -67,6 +67,7 @@ class Result:
                 "source": self.priors.source,
                 "date": self.priors.date,
                 "expected_error_percent": error,
+                "new_network_percent": list(self.priors.new_network_percent),
             }
         return {"shared": shared, **own}
 

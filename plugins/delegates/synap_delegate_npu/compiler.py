@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from synap_delegate_npu.listings import listings, with_profiling
 from synap_delegate_npu.memory import Placement, StoredWeights
 from synap_delegate_npu.operators.families import REGISTRY
 from synap_delegate_npu.placing import placement_of, weights_of
+from synap_delegate_npu.predictions import predicted
 from synap_delegate_npu.program.body import Attributes
 from synap_delegate_npu.program.lowered import LoweredFunctions
 from synap_delegate_npu.program.names import real_name
@@ -22,8 +24,14 @@ from synap_delegate_npu.program.writer import write
 from synap_delegate_npu.results import Result, Results
 from synap_delegate_npu.support import parts_of
 
+# Below the logger that the command line shows.
+log = logging.getLogger("synap_core.delegates.npu")
+
 MODEL_FILE = "model.nb"
 META_FILE = "model.json"
+
+KERNEL_FORMATS = frozenset({"tflite"})
+"""Formats whose integers mean what reference kernels compute; in others, operators are those of real numbers."""
 
 
 def compile_subgraph(subgraph: Subgraph) -> Artifact:
@@ -39,6 +47,8 @@ def compile_subgraph(subgraph: Subgraph) -> Artifact:
     if result is None:
         result = _compiled(subgraph, graph, parameters)
         results.put(key, result)
+    else:
+        log.debug("%s: the program is taken from the cache", subgraph.name)
     return Artifact(
         model_file=MODEL_FILE,
         meta_file=META_FILE,
@@ -67,7 +77,8 @@ def _check(subgraph: Subgraph) -> None:
 
 def _compiled(subgraph: Subgraph, graph: ir.Model, parameters: NpuParameters) -> Result:
     names = {key: tensor.name for key, tensor in subgraph.source.tensors.items()}
-    program = program_of(graph, subgraph.groups, REGISTRY, real_type, names)
+    kernels = subgraph.source.format in KERNEL_FORMATS
+    program = program_of(graph, subgraph.groups, REGISTRY, real_type, names, kernels=kernels)
     rows = layer_rows(program.operations, parameters)
     placement = placement_of(program, parameters)
     weights = weights_of(program)
@@ -75,6 +86,8 @@ def _compiled(subgraph: Subgraph, graph: ir.Model, parameters: NpuParameters) ->
     notes = {row.layer_id: _notes(row, operation, placement, weights) for row, operation in pairs}
     properties = {**_properties(subgraph.target.name, program, placement, parameters), **states_property(graph)}
     model = write(program, notes, LoweredFunctions(subgraph.cache), properties)
+    exact = sum(operation.exact for operation in program.operations)
+    log.debug("%s: compiled %d operations, %d of them in integers", subgraph.name, len(program.operations), exact)
     return Result(model=model, listings=listings(program, rows, placement, weights, parameters))
 
 
@@ -89,6 +102,7 @@ def _properties(target: str, program: Program, placement: Placement, parameters:
     return {
         "target": target,
         "unit": parameters.npu,
+        "predictions": predicted(parameters),
         "predicted_start_microseconds": f"{1e6 * parameters.t_infer:.3f}",
         "sram_bytes": str(placement.sram_bytes),
         "memory_alignment": str(placement.alignment),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synap_core.api import Cost, Group, Overhead, Target
 from synap_delegate_npu.cost.model import estimate_all
 from synap_delegate_npu.cost.parameters import NpuParameters
-from synap_delegate_npu.listings import PREDICTED
+from synap_delegate_npu.predictions import predicted
 from synap_delegate_npu.support import check
 from synap_delegate_npu.workload import workload
 
@@ -36,7 +36,7 @@ def inference_overhead(target: Target) -> Overhead | None:
     return Overhead(
         seconds=parameters.t_infer,
         cycles=round(parameters.t_infer * parameters.clock_hz),
-        notes=(PREDICTED, COMPILER),
+        notes=(predicted(parameters), COMPILER),
     )
 
 

@@ -10,15 +10,10 @@ from synap_delegate_npu.cost.parameters import NpuParameters
 from synap_delegate_npu.layers import NOTHING, LayerRow
 from synap_delegate_npu.memory import Placement, StoredWeights, describe
 from synap_delegate_npu.placing import size_bytes
+from synap_delegate_npu.predictions import predicted
 from synap_delegate_npu.program.program import Program
 
 SILICON = "The unit itself executes only what the vendor's compiler emits; this program runs on the host, bit for bit."
-
-PREDICTED = (
-    "Cycles, times and bytes are predicted by a model fitted to published timings of whole networks;"
-    " on a new network expect errors of 15 to 20 %."
-)
-
 
 PROFILING = (
     "Every program carries the predictions of its layers, so --profiling changes nothing in it;"
@@ -42,7 +37,7 @@ def listings(
 ) -> dict[str, str]:
     """Reports by title."""
     return {
-        PROGRAM: "\n".join((SILICON, PREDICTED)),
+        PROGRAM: "\n".join((SILICON, predicted(parameters))),
         "Layer table": "\n".join(_layer_table(rows, parameters)),
         "Operation table": "\n".join(_operation_table(program, rows)),
         "Memory usage": "\n".join(_memory(program, placement, weights)),

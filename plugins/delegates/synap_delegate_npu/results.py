@@ -42,7 +42,7 @@ class Results:
             return ""
         parameters = "" if subgraph.parameters is None else subgraph.parameters.model_dump_json()
         names = {key: tensor.name for key, tensor in subgraph.source.tensors.items()}
-        about = f"{subgraph.target.name} {subgraph.profiling} {names}"
+        about = f"{subgraph.source.format} {subgraph.target.name} {subgraph.profiling} {names}"
         return Cache.key(DOMAIN, code_version(), parameters, about, *of_graph(subgraph.graph, subgraph.groups))
 
     def get(self, key: str) -> Result | None:

@@ -19,7 +19,8 @@ MOST_NODES = 1 << 19
 MOST_BYTES = 1 << 30
 """Bytes that they take, at the most."""
 
-GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""Operators that run graphs of their own; a damaged one may have none, so its attributes alone do not tell."""
 
 TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
 
@@ -136,6 +137,8 @@ def _function_problems(function: FunctionProto, standard: int | None) -> Iterato
     for node in function.node:
         if node.domain not in STANDARD:
             yield f"{what} has an operator {node.op_type!r} of domain {node.domain!r}; only standard ones are allowed"
+        if node.op_type in CONTROL_FLOW:
+            yield f"{what} has an operator {node.op_type!r}; there is no control flow in programs"
         for attribute in node.attribute:
             if attribute.ref_attr_name or attribute.type not in PLAIN:
                 yield f"{what}: {node.op_type} has an attribute {attribute.name!r} that is no plain constant"

@@ -5,17 +5,13 @@ from __future__ import annotations
 from synap_core.api import InputError, ModelExecutionError, RuntimeModel
 from synap_runtime_onnx.conversions import without_conversions
 from synap_runtime_onnx.inlining import DOMAIN, check_program, inlined
+from synap_runtime_onnx.program_fields import SILICON_MAGICS
 from synap_runtime_onnx.protos import PROTO_ERRORS, ModelProto, has_texts, serialize
 from synap_runtime_onnx.states import StatefulOnnx
-
-VERSION = 1
 
 SILICON = (
     "silicon needs the vendor's compiler for this subgraph; this is the open program, executed on the processor cores"
 )
-
-SILICON_MAGICS = (b"EBGX", b"VPMN")
-"""First bytes of what the vendor's compiler makes."""
 
 
 def load_program(model: RuntimeModel) -> StatefulOnnx:
@@ -56,11 +52,6 @@ def flattened(content: bytes, name: str) -> bytes:
 
 def _flat(content: bytes, name: str) -> bytes:
     model = ModelProto.FromString(content)
-    version = next((item.version for item in model.opset_import if item.domain == DOMAIN), None)
-    if version != VERSION:
-        found = "no version" if version is None else f"version {version}"
-        msg = f"the program has {found} of the operators {DOMAIN}; this runtime knows version {VERSION}"
-        raise ModelExecutionError(msg, where=name, hint="convert the model with this version of the toolkit")
     if not has_texts(model):
         msg = "this is a damaged program: a name is no text"
         raise ModelExecutionError(msg, where=name, hint="convert the model again")

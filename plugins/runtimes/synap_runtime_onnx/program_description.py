@@ -17,7 +17,15 @@ from synap_core.api import (
     RuntimeModel,
 )
 from synap_runtime_onnx.inlining import DOMAIN
-from synap_runtime_onnx.program_fields import MAX_NUMBER, Fields, attributes_of, properties_of
+from synap_runtime_onnx.program_fields import (
+    ANOTHER_VERSION,
+    MAX_NUMBER,
+    SILICON_MAGICS,
+    Fields,
+    attributes_of,
+    properties_of,
+    version_problem,
+)
 from synap_runtime_onnx.protos import PROTO_ERRORS, ModelProto, NodeProto, has_texts
 
 ENGINES = ("NN", "TP", "PPU")
@@ -32,13 +40,12 @@ MAX_RANK = 32
 
 AGAIN = "convert the model again"
 
-NOTES = (
-    "The unit itself executes only what the vendor's compiler emits; this program runs on the host, bit for bit.",
-    (
-        "Cycles, times and bytes are predicted by a model fitted to published timings of whole networks;"
-        " on a new network expect errors of 15 to 20 %."
-    ),
-)
+SILICON = "The unit itself executes only what the vendor's compiler emits; this program runs on the host, bit for bit."
+
+UNKNOWN = "Cycles, times and bytes are predicted; the program does not say by which model, or how far off they may be."
+
+MAX_NOTE = 1000
+"""Characters of what a program says of its predictions."""
 
 
 def describe(model: RuntimeModel) -> ProgramDescription:
@@ -48,8 +55,11 @@ def describe(model: RuntimeModel) -> ProgramDescription:
         model: The program; nothing in it is trusted.
 
     Raises:
-        InputError: It is no program, is larger than any, or says impossible things of itself.
+        InputError: It is a binary for the chip, is no program, is larger than any, or says impossible things of itself.
     """
+    if model.model[:4] in SILICON_MAGICS:
+        msg = "this is a binary for the chip's own processor, which says nothing of its operations"
+        raise InputError(msg, where=model.name, hint="convert the model with this toolkit to look at it here")
     try:
         parsed = ModelProto.FromString(model.model)
         _check(parsed, model.name)
@@ -64,6 +74,9 @@ def _check(model: ModelProto, where: str) -> None:
     if not any(entry.domain == DOMAIN for entry in model.opset_import):
         msg = f"the model has no operators of {DOMAIN}"
         raise InputError(msg, where=where, hint="give a program that this toolkit compiled")
+    problem = version_problem(model)
+    if problem is not None:
+        raise InputError(problem, where=where, hint=ANOTHER_VERSION)
     tensors = len(graph.initializer) + len(graph.value_info) + len(graph.input) + len(graph.output)
     if len(graph.node) > MAX_OPERATIONS or tensors > MAX_TENSORS:
         msg = (
@@ -109,7 +122,7 @@ class _Reader:
             start_microseconds=self._properties.real("predicted_start_microseconds"),
             target=self._properties.text("target"),
             made_by=" ".join((self._model.producer_name, self._model.producer_version)).strip(),
-            notes=NOTES,
+            notes=(SILICON, self._properties.text("predictions")[:MAX_NOTE].strip() or UNKNOWN),
         )
 
     def _operation(self, index: int, node: NodeProto) -> OperationRow:

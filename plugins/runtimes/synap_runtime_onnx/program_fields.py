@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synap_core.api import InputError
+from synap_runtime_onnx.inlining import DOMAIN
 from synap_runtime_onnx.protos import AttributeProto, ModelProto, NodeProto
 
 MAX_NUMBER = 1 << 48
 """Largest size, offset, count or time that is taken for real."""
 
 MAX_DIGITS = 15
+
+VERSION = 1
+"""Version of the programs that this runtime knows."""
+
+VERSION_PROPERTY = "format_version"
+"""Property that repeats it."""
+
+SILICON_MAGICS = (b"EBGX", b"VPMN")
+"""First bytes of what the vendor's compiler makes."""
+
+ANOTHER_VERSION = "convert the model with this version of the toolkit, or run it with the one that made it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,23 @@ def attributes_of(node: NodeProto, where: str) -> Fields:
         elif attribute.type == AttributeProto.INTS and len(attribute.ints) <= len(node.output):
             values[attribute.name] = list(attribute.ints)
     return Fields(values, where)
+
+
+def version_problem(model: ModelProto) -> str | None:
+    """What is wrong with the version of a program; None when this toolkit knows it.
+
+    The file says it twice: where ONNX keeps versions of operators, and in a property for those who look for it there.
+    One that does not have the property is accepted.
+    """
+    found: list[object] = [item.version for item in model.opset_import if item.domain == DOMAIN]
+    if not found:
+        return f"the program has no version of the operators {DOMAIN}; this runtime knows version {VERSION}"
+    found += [entry.value for entry in model.metadata_props if entry.key == VERSION_PROPERTY]
+    other = next((str(item) for item in found if str(item) != str(VERSION)), None)
+    if other is None:
+        return None
+    shown = other if other.isdecimal() and len(other) <= MAX_DIGITS else repr(other[:MAX_DIGITS])
+    return f"the program has version {shown} of the operators {DOMAIN}; this runtime knows version {VERSION}"
 
 
 def properties_of(model: ModelProto, where: str) -> Fields:

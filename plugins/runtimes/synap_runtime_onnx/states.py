@@ -13,6 +13,7 @@ import numpy as np
 
 from synap_core.api import BOUNDARY_DTYPES, LayerOutput, ModelExecutionError, RuntimeModel, TensorMeta
 from synap_runtime_onnx.layer_outputs import InspectableOnnx, Prepare
+from synap_runtime_onnx.program_fields import ANOTHER_VERSION, version_problem
 from synap_runtime_onnx.protos import PROTO_ERRORS, ModelProto
 
 PROPERTY = "states"
@@ -73,13 +74,18 @@ def variables_of(model: RuntimeModel) -> tuple[Variable, ...]:
     """Variables that a program describes.
 
     Raises:
-        ModelExecutionError: The program, or the description, is damaged.
+        ModelExecutionError: The program, or the description, is damaged, or of another version, which may describe
+            them in other ways.
     """
     try:
-        found = {item.key: item.value for item in ModelProto.FromString(model.model).metadata_props}
+        program = ModelProto.FromString(model.model)
+        found = {item.key: item.value for item in program.metadata_props}
     except PROTO_ERRORS as error:
         msg = "this is no program for the neural processing unit, or a damaged one"
         raise ModelExecutionError(msg, where=model.name, hint="convert the model again") from error
+    problem = version_problem(program)
+    if problem is not None:
+        raise ModelExecutionError(problem, where=model.name, hint=ANOTHER_VERSION)
     try:
         entries = json.loads(found.get(PROPERTY, "[]"))
         return tuple(_variable(entry) for entry in entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -50,8 +50,15 @@ class Provenance(Section):
 
     source: Line = Field(description="What they were fitted to.")
     date: Line = Field(description="Day of the fit, or of the newest measurement.")
-    expected_error_percent: Positive = Field(
-        description="Mean absolute error of the latency of networks of a family that took no part in the fit."
+    expected_error_percent: Positive | None = Field(
+        default=None,
+        description="Mean absolute error of the latency of networks of a family that took no part in the fit;"
+        " none where nobody found out.",
+    )
+    new_network_percent: tuple[Positive, Positive] | None = Field(
+        default=None,
+        description="Errors to expect on a new network, the least and the largest, which are more than those of"
+        " families left out when formulas were chosen with all networks in view; none where nobody found out.",
     )
 
 
@@ -94,3 +101,20 @@ class NpuParameters(Section):
     preprocess_scaled: Rate = Field(description="Rate of converting an image and resizing it, result element/s.")
 
     provenance: Provenance = Field(description="Where the values come from, and what to expect of them.")
+
+    @field_validator("npu")
+    @classmethod
+    def _check_unit(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse the parameters of another unit than that of the target whose parameters they replace.
+
+        Every prediction would be one of another chip, and the program would say that it is for that.
+        """
+        context = info.context if isinstance(info.context, dict) else {}
+        own = (context.get("parameters") or {}).get("npu")
+        if own is not None and value != own:
+            msg = (
+                f"these are parameters of the unit {value!r}, and target {context.get('target')} has the unit {own!r};"
+                " name the target that they are for"
+            )
+            raise ValueError(msg)
+        return value

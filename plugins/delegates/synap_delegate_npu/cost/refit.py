@@ -95,8 +95,10 @@ def refit(
         return np.concatenate([softened(errors, SCATTER) / SCATTER, changes / np.array(list(SPREADS.values()))])
 
     found = _changed(parameters, least_squares(residuals, np.zeros(len(SPREADS))))
-    note = f"Refitted to {len(operations)} measured operations; before: {parameters.provenance.source}"
-    provenance = parameters.provenance.model_copy(update={"source": note[:500]})
+    note = f"{len(operations)} measured operations, beginning with parameters from: {parameters.provenance.source}"
+    # What was found out about the old parameters is not true of these.
+    unknown = {"expected_error_percent": None, "new_network_percent": None}
+    provenance = parameters.provenance.model_copy(update={"source": note[:500], **unknown})
     return NpuParameters.model_validate(found.model_dump() | {"provenance": provenance.model_dump()})
 
 

@@ -78,7 +78,7 @@ def relu(request: Request) -> Form | None:
 
 def _rescaled(request: Request, source: Tensor, real: float) -> Form | None:
     """The form of a group that only rescales and cuts integers."""
-    scaling = scaling_of(real, largest_of(source), rounding_into(request.output))
+    scaling = scaling_of(real, largest_of(source), rounding_into(request))
     if scaling is None or not all(is_cut(node) for node in request.group.nodes):
         return None
     window = window_behind(request, request.group.nodes)

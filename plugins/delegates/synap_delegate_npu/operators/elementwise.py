@@ -126,7 +126,7 @@ def multiply(request: Request) -> Form | None:
         return None
     scales = [np.float32(tensor.scale) for tensor in (*operands, request.output)]
     largest = largest_of(operands[0]) * largest_of(operands[1])
-    scaling = scaling_of(float(scales[0] * scales[1] / scales[2]), largest, rounding_into(request.output))
+    scaling = scaling_of(float(scales[0] * scales[1] / scales[2]), largest, rounding_into(request))
     if scaling is None:
         return None
     dtype = request.output.dtype
@@ -173,7 +173,7 @@ def _sum(request: Request, sign: int) -> Form | None:
     window = window_behind(request, request.tail)
     if window is None or operands is None or len(operands) != 2:
         return None
-    definition = _definition(operands, request.output, sign)
+    definition = _definition(operands, request.output, sign, rounding_into(request))
     if definition is None:
         return None
     scalings = (*definition.operands, definition.result)
@@ -184,7 +184,7 @@ def _sum(request: Request, sign: int) -> Form | None:
     )
 
 
-def _definition(operands: Sequence[Tensor], output: Tensor, sign: int) -> Sum | None:
+def _definition(operands: Sequence[Tensor], output: Tensor, sign: int, rounding: Rounding) -> Sum | None:
     """Multipliers of a sum; None where what is left of the operands' bits is too coarse for the result's step."""
     left = min(LEFT_SHIFTS.get(tensor.dtype, WIDE_LEFT_SHIFT) for tensor in (*operands, output))
     scales = [float(tensor.scale) for tensor in operands]
@@ -195,7 +195,7 @@ def _definition(operands: Sequence[Tensor], output: Tensor, sign: int) -> Sum | 
         return None
     # None of the multipliers is above a half, so nothing is shifted further to the left.
     one, other = (scaling_of(scale / common, 1, Rounding.TWICE) for scale in scales)
-    result = scaling_of(step / float(output.scale), 1, rounding_into(output))
+    result = scaling_of(step / float(output.scale), 1, rounding)
     if one is None or other is None or result is None:
         return None
     return Sum(left=left, sign=sign, operands=(one, other), result=result)
@@ -245,7 +245,7 @@ def _extreme(request: Request) -> Form | None:
     if window is None or operands is None:
         return None
     scale = float(request.output.scale)
-    rounding = rounding_into(request.output)
+    rounding = rounding_into(request)
     scalings = [scaling_of(float(tensor.scale) / scale, largest_of(tensor), rounding) for tensor in operands]
     known = [scaling for scaling in scalings if scaling is not None]
     if len(known) < len(operands):

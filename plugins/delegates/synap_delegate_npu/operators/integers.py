@@ -18,7 +18,7 @@ NARROW = frozenset({"int8", "uint8", "int16", "uint16"})
 """Types of which all integers can be tried."""
 
 ROUNDED = {
-    "rounding": "STRING: how products are rounded: `twice`, or `once` into fixed point",
+    "rounding": "STRING: how products are rounded: `twice`, or `once` in fixed point and in models of real numbers",
     "low": "INT: least stored integer of the output, where an activation or the type cuts",
     "high": "INT: largest stored integer of the output",
 }
@@ -72,13 +72,15 @@ def window_behind(request: Request, tail: Sequence[ir.Node]) -> Window | None:
     return window
 
 
-def rounding_into(output: Tensor) -> Rounding:
-    """How results of a tensor are rounded.
+def rounding_into(request: Request) -> Rounding:
+    """How results of an operation that rescales integers, their sums or products are rounded.
 
-    Rounding twice, as the reference kernels do, makes 1 of a quarter where all steps are powers of two.
+    Rounding twice is only right where reference kernels, which do it, say what is: it makes 1 of a quarter where all
+    steps are powers of two, and for one in twenty of the few integers of 8 bits another one than the real number.
     """
-    fixed_point = output.quant is not None and output.quant.fractional_length is not None
-    return Rounding.ONCE if fixed_point else Rounding.TWICE
+    quant = request.output.quant
+    fixed_point = quant is not None and quant.fractional_length is not None
+    return Rounding.ONCE if fixed_point or not request.kernels else Rounding.TWICE
 
 
 def described(scalings: Sequence[Scaling], window: Window) -> Attributes:

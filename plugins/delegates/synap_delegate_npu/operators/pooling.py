@@ -161,7 +161,7 @@ def pool(request: Request) -> Form | None:
 
 def _largest(request: Request, source: Tensor, geometry: Geometry, window: Window) -> Form | None:
     ratio = 1.0 if _same_step(source, request.output) else float(source.scale) / float(request.output.scale)
-    scaling = scaling_of(ratio, largest_of(source), rounding_into(request.output))
+    scaling = scaling_of(ratio, largest_of(source), rounding_into(request))
     if scaling is None:
         return None
     node, target = request.node, request.output

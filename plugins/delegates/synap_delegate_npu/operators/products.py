@@ -193,6 +193,10 @@ def product_of(request: Request, axis: int) -> Product | None:
     if added is None:
         return None
     tail, op_type = added.tail, request.node.op_type
+    ratio = ratio_of(op_type, data, weights, request.output)
+    rounding = rounding_of(op_type, data, weights, request.output, added.tensor)
+    if rounds_twice(tail, ratio, request.output):
+        tail, rounding = tail[1:], Rounding.TWICE
     pool = tail[-1] if tail and tail[-1].op_type == "MaxPool" else None
     return Product(
         output=request.output,
@@ -205,8 +209,8 @@ def product_of(request: Request, axis: int) -> Product | None:
         inner=added.inner,
         pool=pool,
         axes=max(len(data.shape) - 2, 0) if op_type in CONVOLUTIONS else 0,
-        ratio=ratio_of(op_type, data, weights, request.output),
-        rounding=rounding_of(op_type, data, weights, request.output, added.tensor),
+        ratio=ratio,
+        rounding=rounding,
     )
 
 
@@ -237,6 +241,24 @@ def rounding_of(op_type: str, one: Tensor, other: Tensor, output: Tensor, bias: 
         return Rounding.REAL
     narrow_bias = bias is not None and bias.dtype == "int32"
     return Rounding.SHORT if wide and not narrow_bias else Rounding.TWICE
+
+
+def rounds_twice(tail: Sequence[ir.Node], ratio: Reals, output: Tensor) -> bool:
+    """Whether what follows a sum first makes rounding once the same as rounding twice.
+
+    It moves sums away from zero by half a unit of the last bit that the first rounding leaves, which takes up to half
+    of a step what rounding twice does.
+
+    Args:
+        tail: Nodes behind the sum.
+        ratio: Steps of the output that one of each sum is.
+        output: What it computes.
+    """
+    if not tail or tail[0].op_type != "Shrink" or not is_narrow(output) or ratio.ndim:
+        return False
+    bits = int(multiplier_of(ratio).right)
+    bias, limit = (tail[0].attributes.get_float(name, value) for name, value in (("bias", 0.0), ("lambd", 0.5)))
+    return limit == 0 and bits > 0 and bool(np.isclose(bias, -np.ldexp(float(output.scale), -bits - 1), rtol=1e-6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

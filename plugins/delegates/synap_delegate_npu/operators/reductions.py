@@ -62,7 +62,7 @@ def reduce(request: Request) -> Form | None:
         return None
     kind, keep = TYPES[request.node.op_type], request.node.attributes.get_int("keepdims", 1)
     items = math.prod(source.shape[axis] for axis in axes)
-    scaling = _scaling(source, request.output, kind, items)
+    scaling = _scaling(request, source, kind, items)
     if scaling is None:
         return None
     target = request.output
@@ -84,9 +84,9 @@ def reduce(request: Request) -> Form | None:
     )
 
 
-def _scaling(source: Tensor, target: Tensor, kind: str, items: int) -> Scaling | None:
+def _scaling(request: Request, source: Tensor, kind: str, items: int) -> Scaling | None:
     """What results are multiplied by; None where the sums leave 32 bits, or there is nothing to sum up."""
-    rounding, largest = rounding_into(target), largest_of(source)
+    target, rounding, largest = request.output, rounding_into(request), largest_of(source)
     if not items:
         return None
     if kind in ("max", "min"):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from synap_delegate_npu.arithmetic.integers import Scaling, lower_products, lower_scaled, scaling_of
-from synap_delegate_npu.arithmetic.multiplier import Integers
+from synap_delegate_npu.arithmetic.multiplier import Integers, Rounding
 from synap_delegate_npu.arithmetic.pairs import MOST_CASES, Cases, Steps, fit, lower_steps
 from synap_delegate_npu.arithmetic.rescaling import Window, loaded, stored
 from synap_delegate_npu.operators.integers import (
@@ -43,10 +43,13 @@ def leaky_relu(request: Request) -> Form | None:
     ``y = clamp(y_zero_point + rescale(x - x_zero_point, multiplier[i], shift[i]), low, high)``, ``i`` is 1 below the
     zero point and 0 otherwise.
 
+    Only in models that are defined by TFLite's kernels: the products of an 8-bit integer are so small that rounding
+    twice gives another integer than the real number for one in twenty.
+
     Source: TFLite ``LeakyReluPrepare`` (kernels/activations.cc), which computes the multipliers in float32.
     """
     data = request.operand(0)
-    if data is None or data.constant is not None or not is_narrow(data):
+    if not request.kernels or data is None or data.constant is not None or not is_narrow(data):
         return None
     alpha = np.float32(request.node.attributes.get_float("alpha", DEFAULT_SLOPE))
     scale = np.float32(data.scale) * alpha
@@ -57,7 +60,8 @@ def leaky_relu(request: Request) -> Form | None:
 def prelu(request: Request) -> Form | None:
     """Integers with constant slopes below zero, which broadcast to them.
 
-    As LeakyRelu, with ``(x - x_zero_point) * (slope - slope_zero_point)`` below the zero point.
+    As LeakyRelu, with ``(x - x_zero_point) * (slope - slope_zero_point)`` below the zero point; rounded once in models
+    that are not defined by TFLite's kernels.
 
     Source: TFLite ``PreluPrepare`` (kernels/activations.cc).
     """
@@ -102,7 +106,7 @@ def _form(request: Request, data: Tensor, slope: Tensor | None, below_scale: flo
     window = window_behind(request, request.tail)
     if window is None:
         return None
-    bend = _bend(data, slope, request.output, below_scale)
+    bend = _bend(data, slope, request.output, below_scale, rounding_into(request))
     if bend is None:
         return None
     dtype = request.output.dtype
@@ -132,13 +136,12 @@ def _form(request: Request, data: Tensor, slope: Tensor | None, below_scale: flo
     )
 
 
-def _bend(data: Tensor, slope: Tensor | None, output: Tensor, below_scale: float) -> Bend | None:
+def _bend(data: Tensor, slope: Tensor | None, output: Tensor, below_scale: float, rounding: Rounding) -> Bend | None:
     scale = np.float32(output.scale)
     slopes = None
     largest = largest_of(data)
     if slope is not None and slope.constant is not None:
         slopes = slope.constant.astype(np.int64) - int(slope.zero_point)
-    rounding = rounding_into(output)
     above = scaling_of(float(np.float32(data.scale) / scale), largest, rounding)
     steepest = 1 if slope is None else int(np.abs(values_of(slope)).max(initial=0))
     below = scaling_of(float(np.float32(below_scale) / scale), largest * steepest, rounding)

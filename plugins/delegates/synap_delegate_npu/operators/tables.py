@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import onnx_ir as ir
 
 from synap_core.api import TensorType, evaluate, quant_of, shape_of
 from synap_delegate_npu.arithmetic.tables import looked_up, places
-from synap_delegate_npu.operators.integers import is_narrow
+from synap_delegate_npu.operators.integers import is_narrow, same_integers
 from synap_delegate_npu.program.body import Body
 from synap_delegate_npu.program.operation import Form, Request, Tensor
 from synap_delegate_npu.program.registry import operator
@@ -55,6 +57,11 @@ FUNCTIONS = (
 
 MEMBERS = frozenset({*FUNCTIONS, "Identity"})
 
+STORED = ("Mul", "Clip", "Cast", "Gather")
+"""Operators by which the graph looks up a table of its own: integers out of real numbers, their ends, and the items."""
+
+PLACE_TYPES = (ir.DataType.INT32, ir.DataType.INT64)
+
 Array = np.ndarray
 
 
@@ -67,11 +74,18 @@ def lookup(request: Request) -> Form | None:
     """A function of each item, as a table of the results for all integers.
 
     ``y = table[x]``, counted from the end of the table for ``x < 0``. The table holds ``round(f(x) / y_scale) +
-    y_zero_point``, cut to the type, for the real number ``f(x)`` computed in float32 at least; ties away from zero,
-    and the zero point where there is no such number.
+    y_zero_point``, cut to the type, for the real number ``f(x)`` computed in float32 at least, and the zero point where
+    there is no such number. Ties go away from zero, and to the even integer in models that are not defined by TFLite's
+    kernels.
+
+    Where the graph has such a table itself, whose places it computes from ``x``, it is this one.
 
     Source: TFLite ``LUTPopulate`` (kernels/internal/common.h).
     """
+    return _stored_table(request) or _computed_table(request)
+
+
+def _computed_table(request: Request) -> Form | None:
     value = _only_operand(request)
     if value is None or len(request.outputs) != 1:
         return None
@@ -85,14 +99,47 @@ def lookup(request: Request) -> Form | None:
         name=f"{request.group.layer_id}/table",
         shape=real.shape,
         dtype=target.dtype,
-        constant=_entries(real, target),
+        constant=_entries(real, target, to_even=not request.kernels),
     )
+    return _form(request, source, table)
 
+
+def _form(request: Request, source: Tensor, table: Tensor) -> Form:
     def lower(body: Body, inputs: Sequence[ir.Value]) -> list[ir.Value]:
         return [looked_up(body, inputs[1], inputs[0], source.shape)]
 
     function = " ".join(node.op_type for node in request.group.nodes)
     return Form(inputs=(source, table), attributes={"function": function}, lower=lower)
+
+
+def _stored_table(request: Request) -> Form | None:
+    """The form of a group that takes the integers of its operand for places of a table."""
+    nodes = request.group.nodes
+    if tuple(node.op_type for node in nodes) != STORED or any(node.domain for node in nodes):
+        return None
+    product, cut, cast, gather = nodes
+    source, data, target = request.operand(0), request.operand(0, gather), request.output
+    pairs = zip(pairwise(nodes), (0, 0, 1), strict=True)
+    chained = all(later.inputs[place] is node.outputs[0] for (node, later), place in pairs)
+    if not chained or len(request.outputs) != 1 or cast.attributes.get_int("to", 0) not in PLACE_TYPES:
+        return None
+    if source is None or data is None or not is_narrow(source) or int(source.zero_point):
+        return None
+    ends = [value for value in cut.inputs[1:] if value is not None]
+    if len(ends) != 2 or not _is_number(product.inputs[1], 1 / float(source.scale)):
+        return None
+    if not all(_is_number(value, end) for value, end in zip(ends, source.limits, strict=True)):
+        return None
+    if data.constant is None or not is_narrow(data) or not is_narrow(target) or not same_integers(data, target):
+        return None
+    if data.shape != places(source.dtype).shape or gather.attributes.get_int("axis", 0) != 0:
+        return None
+    return _form(request, source, replace(data, quant=None))
+
+
+def _is_number(value: ir.Value | None, number: float) -> bool:
+    constant = None if value is None else value.const_value
+    return constant is not None and constant.size == 1 and float(constant.numpy().reshape(())) == number
 
 
 def _only_operand(request: Request) -> ir.Value | None:
@@ -139,8 +186,8 @@ def _items(value: ir.Value, known: dict[ir.Value, Array]) -> Array:
     return value.const_value.numpy().reshape(())
 
 
-def _entries(real: Array, target: Tensor) -> Array:
+def _entries(real: Array, target: Tensor, *, to_even: bool) -> Array:
     low, high = target.limits
     steps = np.nan_to_num(real.astype(np.float64) / float(target.scale), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    rounded = np.sign(steps) * np.floor(np.abs(steps) + 0.5) + int(target.zero_point)
-    return np.asarray(np.clip(rounded, low, high), target.dtype)
+    rounded = np.rint(steps) if to_even else np.sign(steps) * np.floor(np.abs(steps) + 0.5)
+    return np.asarray(np.clip(rounded + int(target.zero_point), low, high), target.dtype)

@@ -86,10 +86,13 @@ class Request:
     Attributes:
         group: The group.
         tensors: Tensors of the program, by the value of the canonical graph that they hold.
+        kernels: What the model says of integers is what reference kernels compute, rather than the real numbers that
+            they stand for, rounded.
     """
 
     group: Group
     tensors: Mapping[ir.Value, Tensor]
+    kernels: bool = True
 
     @property
     def node(self) -> ir.Node:

@@ -61,6 +61,8 @@ def program_of(
     registry: Registry,
     type_of_group: Callable[[Group], str],
     source_names: Mapping[str, str] = NO_NAMES,
+    *,
+    kernels: bool = True,
 ) -> Program:
     """The program that computes an annotated canonical graph.
 
@@ -70,11 +72,12 @@ def program_of(
         registry: The operators.
         type_of_group: Operator of a group that is computed in real numbers.
         source_names: Names of the tensors of the source model, by id.
+        kernels: See `Request`.
     """
     tensors = {value: tensor_of(value, name) for value, name in tensor_names(model.graph, source_names).items()}
     operations = []
     for group in groups:
-        request = Request(group=group, tensors=tensors)
+        request = Request(group=group, tensors=tensors, kernels=kernels)
         found = registry.form(request)
         operations.append(
             Operation(
