@@ -33,8 +33,8 @@ programs of both targets compute the same, so only the prediction differs. It is
 PER_TYPE = """\
 ## By operator
 
-The same values by the operator of the program. `Softmax` may differ by one unit, and what comes from a recurrent layer
-by two, because LiteRT's kernels approximate exponential functions; nothing else may.
+The same values by the operator of the program. `Softmax` may differ by one unit, because LiteRT's kernels approximate
+exponential functions; nothing else may.
 """
 
 PREDICTED = re.compile(r"Predicted time of an inference: ([\d.]+) ms")

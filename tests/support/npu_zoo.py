@@ -50,8 +50,8 @@ RANDOM_INPUTS = 2
 LOOKED_UP = frozenset({"SOFTMAX", "LOGISTIC", "TANH"})
 """Operators of the source that the kernels compute with tables or polynomials of their own."""
 
-TABLE_UNITS, RECURRENT_UNITS = 1, 2
-"""Units by which what comes out of these, and of a recurrent layer, may differ."""
+TABLE_UNITS = 1
+"""Units by which what comes out of these may differ."""
 
 
 @dataclass(kw_only=True)
@@ -108,8 +108,6 @@ class Measured:
 
 def allowed(sources: Collection[str]) -> int:
     """Units by which what operators of the source give may differ, when given the same."""
-    if any("LSTM" in source for source in sources):
-        return RECURRENT_UNITS
     return TABLE_UNITS if LOOKED_UP & set(sources) else 0
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
-from synap_core.api import QuantParams, quant_of
+from synap_core.api import QuantizedTensor, QuantParams, quant_of
 from synap_frontend_tflite.importer.operator import ACTIVATIONS, Operator
 from synap_frontend_tflite.importer.registry import UnsupportedError
 from synap_frontend_tflite.importer.sequences import expect_shape, matrix, state
@@ -41,7 +42,7 @@ class Gate:
     Attributes:
         weights: For the input.
         recurrent: For the hidden state.
-        peephole: For the cell state, item by item.
+        peephole: For the cell state, item by item; ``[batch, cells]`` where the items of a batch have their own.
         bias: Added in front of the activation, behind the layer normalization where there is one.
         layer_norm: Factors of the layer normalization.
         sum: Rounding of what goes into the activation, or the layer normalization.
@@ -121,6 +122,8 @@ def read_cell(op: Operator, positions: Positions, batch: int) -> Cell:
     rounding = _rounding(op, positions)
     for gate in gates.values():
         _check(gate, cells, outputs)
+    if is_integer(op):
+        gates = {name: replace(gate, peephole=_integer_peephole(op, gate, batch)) for name, gate in gates.items()}
     return Cell(
         gates=gates,
         projection=_projection(op, positions.projection),
@@ -165,6 +168,24 @@ def _check(gate: Gate, cells: int, outputs: int) -> None:
     for what, value in (("a bias", gate.bias), ("a peephole", gate.peephole), ("a factor", gate.layer_norm)):
         if value is not None:
             expect_shape(what, value, (cells,))
+
+
+def _integer_peephole(op: Operator, gate: Gate, batch: int) -> ir.Value | None:
+    """The peephole as the kernel of integers applies it: as though there were as many cells as outputs.
+
+    So with a projection the last cells get none. Where all of a batch take a step together, that is the last cells of
+    them all, behind each other.
+
+    Source: TFLite ``CalculateLstmGateInteger8x8_16`` (kernels/lstm_eval.cc).
+    """
+    cells, outputs = matrix(gate.recurrent)
+    stored = None if gate.peephole is None else gate.peephole.const_value
+    if not isinstance(stored, QuantizedTensor) or outputs >= cells:
+        return gate.peephole
+    together = batch if op.type == "LSTM" or op.flag("timeMajor") else 1
+    items = np.zeros(together * cells, stored.integers.dtype)
+    items[: together * outputs] = np.tile(stored.integers[:outputs], together)
+    return op.build.quantized_constant(items.reshape(together, cells), stored.quant)
 
 
 def _projection(op: Operator, position: int) -> tuple[ir.Value, ir.Value | None] | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from synap_core.api import QuantParams
+from synap_frontend_tflite.importer.integer_functions import IntegerFunctions, multiplied
 from synap_frontend_tflite.importer.lstm_cell import Cell, Gate
 from synap_frontend_tflite.importer.operator import Operator
-from synap_frontend_tflite.importer.sequences import Sequencer, linear, noted
+from synap_frontend_tflite.importer.sequences import Sequencer, noted
 
 NODES_A_STEP = 32
-"""Nodes of the largest cell at one step."""
+"""Nodes of the largest cell at one step; one of integers has half as many again, for what its kernel does."""
 
 NORMALIZATION_EPSILON = 1e-8
 """What the kernels add to the variance."""
@@ -50,6 +51,7 @@ class _Steps:
         self._op = op
         self._parts = cell
         self._rounding = cell.rounding
+        self._functions = IntegerFunctions(op)
         self.hidden = cell.hidden[1]
         self.cell = cell.cell[1]
 
@@ -70,14 +72,14 @@ class _Steps:
     def input_sum(self, gate: Gate, rows: ir.Value) -> ir.Value:
         """The input's part of a gate's sum at every step."""
         bias = gate.bias if gate.layer_norm is None else None
-        return noted(linear(self._op, rows, gate.weights, bias), gate.sum)
+        return multiplied(self._op, rows, gate.weights, bias, gate.sum)
 
     def _emit(self, quant: QuantParams | None, op_type: str, *operands: ir.Value) -> ir.Value:
         return noted(self._op.emit(op_type, *operands), quant)
 
     def _gate(self, name: str, sums: dict[str, ir.Value]) -> ir.Value:
         gate = self._parts.gates[name]
-        recurrent = noted(linear(self._op, self.hidden, gate.recurrent), gate.sum)
+        recurrent = multiplied(self._op, self.hidden, gate.recurrent, None, gate.sum)
         total = self._emit(gate.sum, "Add", sums[name], recurrent)
         if gate.peephole is not None:
             total = self._emit(gate.sum, "Add", total, self._emit(gate.sum, "Mul", self.cell, gate.peephole))
@@ -91,8 +93,9 @@ class _Steps:
         return noted(normalized, self._rounding.gate)
 
     def _activated(self, name: str, value: ir.Value) -> ir.Value:
-        activated = self._op.emit("Sigmoid", value) if name == "SIGMOID" else self._op.activation(name, value)
-        return noted(activated, self._rounding.unit) if activated is not value else value
+        if self._rounding.unit is not None:
+            return self._functions(name.title(), value, self._rounding.unit)
+        return self._op.emit("Sigmoid", value) if name == "SIGMOID" else self._op.activation(name, value)
 
     def _opposite(self, forget: ir.Value) -> ir.Value:
         one = self._op.build.constant(1.0 if self._rounding.unit is None else LARGEST_UNIT)
@@ -107,5 +110,5 @@ class _Steps:
         if self._parts.projection is None:
             return hidden
         weights, bias = self._parts.projection
-        projected = noted(linear(self._op, hidden, weights, bias), self._rounding.output)
+        projected = multiplied(self._op, hidden, weights, bias, self._rounding.output)
         return self._clipped(projected, self._parts.projection_limits, self._rounding.output)

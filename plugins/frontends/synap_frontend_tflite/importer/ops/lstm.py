@@ -9,13 +9,13 @@ import numpy as np
 import onnx_ir as ir
 
 from synap_core.api import shape_of
+from synap_frontend_tflite.importer.integer_functions import IntegerFunctions, Ties, multiplied
 from synap_frontend_tflite.importer.lstm_cell import Cell, Gate, Positions, is_integer, read_cell
 from synap_frontend_tflite.importer.lstm_steps import unrolled
 from synap_frontend_tflite.importer.operator import Operator
 from synap_frontend_tflite.importer.registry import UnsupportedError, operator
 from synap_frontend_tflite.importer.sequences import (
     Sequencer,
-    linear,
     matrix,
     noted,
     real_items,
@@ -151,15 +151,16 @@ def _basic(op: Operator) -> Sequence[ir.Value]:
         msg = f"{len(rounding)} results; the basic kernel has 4"
         raise UnsupportedError(msg)
     joined = noted(op.emit("Concat", value, hidden, axis=1), rounding[2])
-    sums = noted(linear(op, joined, weights, bias), rounding[3])
+    functions = IntegerFunctions(op)
+    sums = multiplied(op, joined, weights, bias, rounding[3], Ties.UP)
     unit = None if rounding[3] is None else replace(rounding[3], scale=(2.0**-15,))
     names = ("Sigmoid", "Tanh", "Sigmoid", "Sigmoid")
     inputs, change, forget, output = (
-        noted(op.emit(name, part), unit) for name, part in zip(names, split(op, sums, 1, 4), strict=True)
+        functions(name, part, unit) for name, part in zip(names, split(op, sums, 1, 4), strict=True)
     )
     added, kept = (noted(op.emit("Mul", *pair), rounding[1]) for pair in ((inputs, change), (forget, cell)))
     new = noted(op.emit("Add", added, kept), rounding[1])
-    result = noted(op.emit("Mul", output, noted(op.emit("Tanh", new), unit)), rounding[0])
+    result = noted(op.emit("Mul", output, functions("Tanh", new, unit)), rounding[0])
     op.memory.assign(hidden_name, result)
     op.memory.assign(cell_name, new)
     return result, new, joined, sums
