@@ -438,6 +438,22 @@ def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:
     assert "refinement takes 10 samples, there are 4" in result.notes[-1]
 
 
+@pytest.mark.parametrize(("count", "told"), [(20, True), (80, False)])
+def test_too_few_numbers_at_the_outputs_leave_the_nearest_rounding_and_say_so(count: int, *, told: bool) -> None:
+    """One number a sample: of every fifth sample there are 4 or 16."""
+    rng = np.random.default_rng(4)
+    model = node_of("MatMul", (1, 8), rng.normal(size=(8, 1)))
+    groups = group(model)
+    ids = [item.layer_id for item in groups] + [input_layer_id(value) for value in model.graph.inputs]
+    plan = make_plan(model, groups, dict.fromkeys(ids, "uint8"), scheme="asymmetric_affine")
+    runner = runner_of([rng.normal(size=(1, 8)).astype(np.float32) for _ in range(count)])
+    seen = calibrate(plan, PostTraining(StandardOptions()), runner)
+    parameters = solve(plan, {key: item.range() for key, item in seen.observers.items()})
+    result = refine(plan, parameters, seen.observers, runner, StandardOptions())
+    assert (result.constants is parameters.constants and result.activations is parameters.activations) or not told
+    assert ("takes 16 numbers at the outputs of samples held back, there are 4 for 4 of 20" in result.notes[-1]) == told
+
+
 def test_what_is_kept_is_best_on_samples_held_back_and_is_told() -> None:
     plan, parameters, runner, observers = started(20)
     result = refine(plan, parameters, observers, runner, StandardOptions())  # type: ignore[arg-type]

@@ -25,6 +25,9 @@ log = logging.getLogger("synap_core.quantization.refinement")
 FEWEST_SAMPLES = 10
 """With fewer samples, none can be held back, and nothing can be said about what helps."""
 
+FEWEST_NUMBERS = 16
+"""Numbers that the samples held back must give at the outputs: of fewer, chance decides which are closer."""
+
 HELD_BACK = 5
 """Every fifth sample is held back."""
 
@@ -75,6 +78,12 @@ def refine(
     if forced:
         return sweep(_material(plan, runner, _spread(fitted, MOST_FITTED)), parameters, recipes[0])
     judge = Judge(plan, runner, held)
+    if judge.numbers < FEWEST_NUMBERS:
+        note = (
+            f"weights are rounded to the nearest: refinement takes {FEWEST_NUMBERS} numbers at the outputs of samples "
+            f"held back, there are {judge.numbers} for {len(held)} of {runner.count} samples"
+        )
+        return replace(parameters, notes=(*parameters.notes, note))
     sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
     start = _best_ranges(plan, parameters, observers, sqnr_db, options)
     material = _material(plan, runner, _spread(fitted, MOST_FITTED))

@@ -29,6 +29,11 @@ class Judge:
         self._samples = list(runner.samples(indices))
         self._real = self._outputs(plan.graph)
 
+    @property
+    def numbers(self) -> int:
+        """How many real numbers the samples give at the outputs."""
+        return sum(array.size for outputs in self._real for array in outputs if array.dtype == np.float32)
+
     def sqnr_db(self, parameters: Parameters) -> float:
         """Mean over the outputs of their ratio of signal to quantization noise, as norms, in dB; higher is better."""
         return self._mean_db(annotate(self._plan, parameters))
