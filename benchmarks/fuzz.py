@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-KINDS = ("bundle", "metafile", "tflite", "onnx")
+KINDS = ("bundle", "metafile", "tflite", "onnx", "caffe", "pb")
 PORTION = 5000
 
 

@@ -132,6 +132,27 @@ def test_outputs_are_the_blobs_nothing_reads_in_the_order_of_caffe(tmp_path: Pat
     assert opened(tmp_path, layers).outputs == ("Upper", "ant", "mid", "zebra")
 
 
+@pytest.mark.parametrize(
+    ("asked", "notes"),
+    [
+        (["a", "b", "c"], ()),
+        (["a", "c"], ()),
+        (["x/act"], ()),
+        (
+            ["c", "x/act", "a"],
+            ("the outputs are in the order of the metafile: 'c', 'a'; that of the model is 'a', 'c'",),
+        ),
+    ],
+)
+def test_outputs_in_another_order_than_that_of_the_model_are_noted(
+    tmp_path: Path, asked: Sequence[str], notes: Sequence[str]
+) -> None:
+    layers = [layer("act", "ReLU", "x", "x"), *(layer(name, "AbsVal", "x", name) for name in ("c", "b", "a"))]
+    outputs = [BoundarySpec(name=name) for name in asked]
+    model = open_made(tmp_path, network(layers, x=SHAPE), outputs=outputs)
+    assert (model.outputs, model.notes) == (("a", "b", "c"), notes)
+
+
 def test_silenced_blob_is_no_output(tmp_path: Path) -> None:
     layers = [conv(), layer("a", "AbsVal", "x", "a"), layer("hush", "Silence", "a")]
     model = opened(tmp_path, layers)
@@ -193,6 +214,7 @@ def test_wrong_number_of_blobs_is_refused(tmp_path: Path, blobs: Sequence[np.nda
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     text = refusal(tmp_path, network([conv(body="convolution_param { num_output: 2 kernel_size: 5 }")], x=SHAPE))
     assert "layer 'conv' (Convolution) are [2, 3, 3, 3] in the weights file, not [2, 3, 5, 5]" in text
+    assert text.endswith("with --weights, and inputs of the shape that they were trained for")
 
 
 def test_layer_that_the_weights_file_lacks_is_named(tmp_path: Path) -> None:
@@ -291,8 +313,33 @@ def test_layer_without_importer_stays_opaque_and_says_why(tmp_path: Path) -> Non
     assert model.support()[1].reason.startswith("no importer for the layer type MyOwn")
     assert model.support()[2].reason == "it needs the result of layer 'odd', which cannot be imported"
     assert [name for name, info in model.tensors.items() if not info.static] == ["o", "z"]
-    with pytest.raises(InputError, match=r"'z' cannot be an output: layer 'act' \(ReLU\).*; cut the model"):
+    with pytest.raises(InputError, match=r"'z' cannot be an output: layer 'odd' \(MyOwn\) .*; cut the model"):
         model.canonical(whole(model))
+
+
+def test_error_of_an_output_names_every_layer_that_is_a_cause(tmp_path: Path) -> None:
+    layers = [
+        layer("norm", "Normalize", "x", "n"),
+        *(layer(f"perm{i}", "Permute", "n", f"p{i}") for i in range(3)),
+        layer("flat", "Flatten", "p0", "f"),
+        layer("odd", "MyOwn", "f p1 p2", "o"),
+        layer("act", "ReLU", "o", "z"),
+        layer("other", "Interp", "x", "w"),
+    ]
+    model = opened(tmp_path, layers)
+    with pytest.raises(InputError, match="blob 'z' cannot be an output") as caught:
+        model.canonical(Slice(layers=model.layers[1:], inputs=("x",), outputs=("z",)))
+    assert caught.value.message == (
+        "blob 'z' cannot be an output: layers 'norm' (Normalize), 'perm0' (Permute) and 2 more cannot be imported: a "
+        "layer of Caffe-SSD: only standard Caffe 1.0 layers are supported; layer 'odd' (MyOwn) cannot be imported: no "
+        "importer for the layer type MyOwn: it is not one of Caffe 1.0"
+    )
+
+
+def test_error_of_an_output_that_the_part_does_not_compute_says_so(tmp_path: Path) -> None:
+    model = opened(tmp_path, [conv()])
+    with pytest.raises(InputError, match=r"'y' cannot be an output: layer 'conv' \(Convolution\) is no part of what"):
+        model.canonical(Slice(layers=(), inputs=("x",), outputs=("y",)))
 
 
 def test_parts_around_a_layer_without_importer_are_converted(tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ def test_inputs_have_the_order_of_the_file(tmp_path: Path, head: str) -> None:
         ('layer { name: "i" type: "Input" top: "data" input_param { shape { dim: 1 } shape { dim: 1 } } }',
          "layer 'i' (Input) has 1 tops and 2 shapes; give one shape, or one for each top"),
         ('input: "data" input_shape { dim: 1 } layer { name: "n" bottom: "data" }', "layer 'n' has no type; every"),
+        ('input: "data" input_shape { dim: 1 } layer { name: "n" type: "ReLU" bottom: "data" top: "" }',
+         "layer 'n' (ReLU) has a top without a name; every blob needs one"),
+        ('input: "data" input: "" input_shape { dim: 1 } input_shape { dim: 1 }', "the network declares an input wi"),
+        ('layer { name: "i" type: "Input" top: "" input_param { shape { dim: 1 } } }', "layer 'i' (Input) declares an"),
         ("", "layer 'act' reads the blob 'data', which no layer before it writes; layers stand in execution order"),
     ],
 )  # fmt: skip
@@ -179,7 +183,7 @@ def test_network_for_training_gives_the_one_for_inference(tmp_path: Path) -> Non
 
 def test_table_of_layer_types_says_what_is_left_out() -> None:
     table = {entry.name: (entry.status, entry.note) for entry in operator_table()}
-    assert {table[name] for name in ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "HDF5Output")} == {
+    assert {table[name] for name in ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "HDF5Output", "Silence")} == {
         ("imported", "left out: inference does not need it")
     }
     assert {table[name] for name in ("Input", "Data", "ImageData")} == {("imported", "becomes an input of the model")}
@@ -301,6 +305,47 @@ def test_batch_of_the_metafile_becomes_one(tmp_path: Path) -> None:
 def test_batch_stays_where_samples_are_mixed(tmp_path: Path, text: str) -> None:
     found = refusal(tmp_path, batch(64, f'layer {{ name: "mixer" top: "y" {text} }}'))
     assert found.startswith("the batch of 64 cannot become 1: layer 'mixer' (")
+
+
+def normalised(options: str) -> str:
+    return f'layer {{ name: "ip" type: "BatchNorm" bottom: "data" top: "y" batch_norm_param {{ {options} }} }}\n'
+
+
+STATISTICS = [np.zeros(3, np.float32), np.ones(3, np.float32), np.ones(1, np.float32)]
+
+
+@pytest.mark.parametrize("options", ["", "use_global_stats: true"])
+def test_batch_becomes_one_where_the_file_has_the_statistics(tmp_path: Path, options: str) -> None:
+    model = opened(tmp_path, batch(64, normalised(options)), blobs=STATISTICS)
+    assert model.tensors["y"].shape == (1, 3, 2, 2)
+
+
+def test_batch_stays_where_the_statistics_are_those_of_the_batch(tmp_path: Path) -> None:
+    text = normalised("use_global_stats: false")
+    assert refusal(tmp_path, batch(64, text), blobs=STATISTICS) == (
+        "the batch of 64 cannot become 1: layer 'ip' (BatchNorm) mixes samples; give a network with batch 1, or the "
+        "input's shape in the metafile, 1 in front"
+    )
+    given = BoundarySpec(name="data", shape=(1, 3, 2, 2))
+    for model in (
+        opened(tmp_path, batch(1, text), blobs=STATISTICS),
+        opened(tmp_path, batch(64, text), given, blobs=STATISTICS),
+    ):
+        assert model.notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'type: "Softmax" bottom: "y" top: "z" softmax_param { axis: 0 }',
+        'type: "Reshape" bottom: "y" top: "z" reshape_param { shape { dim: 32 dim: -1 } }',
+    ],
+    ids=["Softmax", "Reshape"],
+)
+def test_layer_that_the_metafile_cuts_away_may_mix_samples(tmp_path: Path, text: str) -> None:
+    made = Made(batch(64, ACT, f'layer {{ name: "mixer" {text} }}'), network([layer("act", "ReLU")]).caffemodel)
+    model = open_made(tmp_path, made, outputs=[BoundarySpec(name="y")])
+    assert model.tensors["y"].shape == (1, 3, 2, 2)
 
 
 def test_batches_that_differ_are_refused(tmp_path: Path) -> None:

@@ -53,8 +53,9 @@ def test_a_difference_is_one_operator() -> None:
     [
         ("", [X], "it has 1 bottoms, not 2 or more"),
         ("", [X, sample(1, 4, 1, 1)], "bottoms of the shapes [1, 4, 5, 6] and [1, 4, 1, 1]; they must be equal"),
-        ("coeff: 1", [X, Y], "1 coefficients for 2 bottoms"),
-        ("operation: PROD coeff: 1 coeff: 2", [X, Y], "or for something else than a sum"),
+        ("coeff: 1", [X, Y], "1 coeff for 2 bottoms; there must be one for each"),
+        ("operation: PROD coeff: 1 coeff: 2", [X, Y], "coefficients (2 coeff) for a product or a maximum; only a sum"),
+        ("operation: MAX coeff: 1", [X, Y], "coefficients (1 coeff) for a product or a maximum; only a sum has them"),
     ],
 )
 def test_sums_that_cannot_be_say_why(options: str, inputs: list[np.ndarray], reason: str) -> None:

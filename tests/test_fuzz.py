@@ -14,7 +14,7 @@ FILES = 5000
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits time and memory with POSIX calls")
-@pytest.mark.parametrize("kind", ["bundle", "metafile", "onnx", "tflite"])
+@pytest.mark.parametrize("kind", ["bundle", "caffe", "metafile", "onnx", "pb", "tflite"])
 def test_damaged_files_end_in_one_line_in_bounded_time_and_memory(kind: str) -> None:
     command = [sys.executable, "-m", "tests.support.fuzzing", kind, "2024", str(FILES)]
     root = Path(__file__).parents[1]

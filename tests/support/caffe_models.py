@@ -133,3 +133,30 @@ def opencv(made: Made, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) 
     for name, array in feeds.items():
         net.setInput(array, name)
     return [np.array(found) for found in net.forward(list(outputs))]
+
+
+SMALL_WEIGHTS = (np.linspace(-1, 1, 54, dtype=np.float32).reshape(2, 3, 3, 3), np.zeros(2, np.float32))
+SMALL_CONVOLUTION = "convolution_param { num_output: 2 kernel_size: 3 stride: 1 pad: 1 group: 1 dilation: 1 }"
+
+
+def small() -> Made:
+    """A network with the layers whose parameters say most."""
+    dense = [np.ones((1, 50), np.float32), np.zeros(1, np.float32)]
+    layers = [
+        layer("conv", "Convolution", "x", "y", SMALL_CONVOLUTION, SMALL_WEIGHTS),
+        layer("bn", "BatchNorm", "y", "y", "", [np.ones(2, np.float32), np.ones(2, np.float32), np.ones(1)]),
+        layer("pool", "Pooling", "y", "p", "pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }"),
+        layer("norm", "LRN", "p", "n", "lrn_param { local_size: 3 alpha: 0.1 beta: 0.5 norm_region: WITHIN_CHANNEL }"),
+        layer("slice", "Slice", "n", "a b", "slice_param { axis: 1 slice_point: 1 }"),
+        layer("tile", "Tile", "a", "t", "tile_param { axis: 1 tiles: 2 }"),
+        layer("shape", "Reshape", "t", "r", "reshape_param { shape { dim: 0 dim: -1 dim: 2 } axis: 0 num_axes: -1 }"),
+        layer("flat", "Flatten", "r", "f", "flatten_param { axis: 1 end_axis: -1 }"),
+        layer("ip", "InnerProduct", "f", "i", "inner_product_param { num_output: 1 axis: 1 }", dense),
+        layer("mean", "Reduction", "b", "m", "reduction_param { operation: MEAN axis: 1 coeff: 2 }"),
+    ]
+    return network(layers, x=(2, 3, 8, 8))
+
+
+def only_convolution() -> Made:
+    """The first layer of `small`, whose type the format V1 has as well."""
+    return network([layer("conv", "Convolution", "x", "y", SMALL_CONVOLUTION, SMALL_WEIGHTS)], x=(2, 3, 8, 8))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import resource
 import signal
 import sys
@@ -30,7 +31,8 @@ from synap_core.model_files import open_model
 from synap_core.partition import partition
 from synap_core.selection import select
 from synap_core.source import ModelRequest, Slice
-from tests.support import onnx_models
+from tests.support import caffe_models, onnx_models
+from tests.support.tensorflow_models import GraphComposer, boundary
 from tests.support.tflite_models import chain, counter, dense3, six
 
 SECONDS_PER_FILE = 10
@@ -72,6 +74,63 @@ def damaged(seed: bytes, others: list[bytes], choose: random.Random) -> bytes:
     return bytes(data)
 
 
+JOINT = b"\n\x00weights:\n"
+"""Between the two files of a Caffe model."""
+
+SUFFIXES = {"metafile": "yaml", "caffe": "prototxt"}
+
+NUMBERS = ("0", "-1", "1", "7", "65536", "2147483647", "4294967295", "9223372036854775807", "1e30", "nan", "inf")
+FROZEN_SHAPE = (1, 8, 8, 3)
+
+
+def joined(prototxt: str, caffemodel: bytes) -> bytes:
+    """The two files of a Caffe model as one."""
+    return prototxt.encode() + JOINT + caffemodel
+
+
+def renumbered(prototxt: str, choose: random.Random) -> str:
+    """Put another number in the place of one of a text."""
+    start, end = choose.choice([match.span(1) for match in re.finditer(r": (-?[\d.]+)", prototxt)])
+    return prototxt[:start] + choose.choice(NUMBERS) + prototxt[end:]
+
+
+def reworded(prototxt: str, choose: random.Random) -> str:
+    """Put another name or type of a text in the place of one."""
+    words = list(re.finditer(r'(?<=")[^"\n]*(?=")', prototxt))
+    old, new = choose.choice(words), choose.choice(words)
+    return prototxt[: old.start()] + new[0] + prototxt[old.end() :]
+
+
+def composed(data: bytes, others: list[bytes], choose: random.Random) -> bytes:
+    """Damage a Caffe model so that its text can still be read; what a parser refuses hides what lies behind it."""
+    content, _, stored = data.partition(JOINT)
+    text = content.decode()
+    for _ in range(choose.randint(1, 3)):
+        text = choose.choice((renumbered, reworded))(text, choose)
+    return joined(text, damaged(stored, others, choose) if choose.random() < 0.3 else stored)
+
+
+def frozen(rng: np.random.Generator) -> bytes:
+    """A frozen graph with constants of several types, arithmetic of shapes and two outputs."""
+    graph = GraphComposer()
+    graph.placeholder("x", [-1, *FROZEN_SHAPE[1:]])
+    window = {"strides": [1, 2, 2, 1], "padding": "SAME", "data_format": "NHWC"}
+    graph.node("Conv2D", ["x", graph.constant(rng.normal(size=(3, 3, 3, 4)).astype(np.float32))], name="conv", **window)
+    statistics = [graph.constant(np.ones(4, np.float32)) for _ in range(4)]
+    graph.node("FusedBatchNormV3", ["conv", *statistics], name="bn", is_training=False, epsilon=0.001, U=np.float32)
+    graph.node("Pad", ["bn:0", graph.constant([[0, 0], [1, 1], [1, 0], [0, 0]])], name="pad", Tpaddings=np.int32)
+    graph.node("AvgPool", ["pad"], name="pool", ksize=[1, 2, 2, 1], **window)
+    graph.node("ResizeBilinear", ["pool", graph.constant([6, 6])], name="z", half_pixel_centers=True)
+    graph.node("Shape", ["z"], name="shape", out_type=np.int32)
+    bounds = [graph.constant([value]) for value in (0, 1, 1)]
+    graph.node("StridedSlice", ["shape", *bounds], name="batch", shrink_axis_mask=1, T=np.int32, Index=np.int32)
+    graph.node("Pack", ["batch", graph.constant(-1)], name="pack", axis=0, N=2, T=np.int32)
+    graph.node("Reshape", ["z", "pack"], name="flat", Tshape=np.int32)
+    graph.node("MatMul", ["flat", graph.constant(rng.normal(size=(144, 5)).astype(np.float32))], name="dense")
+    graph.node("Softmax", ["dense"], name="y")
+    return graph.serialize()
+
+
 class Fuzzer:
     """Knows the seeds and the parser of each kind of file."""
 
@@ -81,24 +140,38 @@ class Fuzzer:
 
     def seeds(self, kind: str) -> list[bytes]:
         """Valid files of a kind."""
-        return {"bundle": self._bundles, "metafile": self._metafiles, "tflite": self._tflite, "onnx": self._onnx}[
-            kind
-        ]()
+        makers = {
+            "bundle": self._bundles,
+            "caffe": self._caffe,
+            "metafile": self._metafiles,
+            "onnx": self._onnx,
+            "pb": self._pb,
+            "tflite": self._tflite,
+        }
+        return makers[kind]()
 
     def feed(self, kind: str, data: bytes) -> None:
         """Let the parser of a kind read a file."""
         if kind == "bundle":
             read_bundle(data, "model.synap")
             return
-        path = self._folder / f"file.{'yaml' if kind == 'metafile' else kind}"
-        path.write_bytes(data)
+        path = self._folder / f"file.{SUFFIXES.get(kind, kind)}"
+        weights = path.with_suffix(".caffemodel") if kind == "caffe" else None
+        content, _, stored = data.partition(JOINT) if weights else (data, b"", b"")
+        path.write_bytes(content)
+        if weights:
+            weights.write_bytes(stored)
         if kind == "metafile":
             load_metafile(path, delegates=("cpu", "gpu", "npu"))
+        elif kind == "pb":
+            inputs, outputs = boundary({"x": FROZEN_SHAPE}), boundary(["y", "z"])
+            self._cut_in_two(ModelRequest(path=path, inputs=inputs, outputs=outputs), native=False)
         else:
-            self._cut_in_two(path)
+            self._cut_in_two(ModelRequest(path=path, weights=weights), native=weights is None)
 
-    def _cut_in_two(self, path: Path) -> None:
-        source = open_model(self._host, ModelRequest(path=path))
+    def _cut_in_two(self, request: ModelRequest, *, native: bool) -> None:
+        """Import a model whole and in two parts; ``native`` parts are models of its own format."""
+        source = open_model(self._host, request)
         selection = select(source, default_metafile())
         count = len(selection.layers)
         assigned = {
@@ -107,7 +180,7 @@ class Fuzzer:
             if layer.index is not None
         }
         for part in partition(selection.layers, assigned, selection.inputs, selection.outputs):
-            source.slice(part.part)
+            _ = source.slice(part.part) if native else source.canonical(part.part)
         graph = source.canonical(Slice(layers=selection.layers, inputs=selection.inputs, outputs=selection.outputs))
         normalise(graph)
         to_qdq(graph)
@@ -120,6 +193,13 @@ class Fuzzer:
         rng = np.random.default_rng(0)
         made = [onnx_models.conv5(rng), onnx_models.choice(), onnx_models.called(), onnx_models.quantized(rng)]
         return [(root / "examples/digits/digits.onnx").read_bytes(), *(model.SerializeToString() for model in made)]
+
+    def _caffe(self) -> list[bytes]:
+        old = caffe_models.old_layers(caffe_models.only_convolution())
+        return [joined(made.prototxt, made.caffemodel) for made in (caffe_models.small(), old)]
+
+    def _pb(self) -> list[bytes]:
+        return [frozen(np.random.default_rng(0))]
 
     def _metafiles(self) -> list[bytes]:
         return [text.encode() for text in METAFILES]
@@ -163,6 +243,10 @@ def repacked(data: bytes, others: list[bytes], choose: random.Random) -> bytes:
     return stream.getvalue()
 
 
+MAKERS = {"bundle": repacked, "caffe": composed}
+"""What damages most files of a kind, so that more than the surface of its reader is reached."""
+
+
 def fuzz(kind: str, seed: int, count: int) -> int:
     """Feed ``count`` damaged files and return how many were refused."""
     choose = random.Random(f"{kind} {seed}")
@@ -171,7 +255,7 @@ def fuzz(kind: str, seed: int, count: int) -> int:
         fuzzer = Fuzzer(Path(name))
         seeds = fuzzer.seeds(kind)
         for _ in range(count):
-            make = repacked if kind == "bundle" and choose.random() < 0.7 else damaged
+            make = MAKERS[kind] if kind in MAKERS and choose.random() < 0.7 else damaged
             data = make(choose.choice(seeds), seeds, choose)
             signal.alarm(SECONDS_PER_FILE)
             try:

@@ -91,8 +91,14 @@ def check_batch(layers: Sequence[LayerRecord], ranks: Mapping[str, int], batch: 
     for layer in layers:
         rank = ranks.get(layer.bottoms[0]) if layer.bottoms else None
         axis = _axis(layer.type, layer.message)
-        if rank and axis is not None and axis % rank == 0:
+        if (rank and axis is not None and axis % rank == 0) or _has_statistics_of_batch(layer):
             raise _refusal(layer, batch)
+
+
+def _has_statistics_of_batch(layer: LayerRecord) -> bool:
+    """Tell whether a layer normalises with the statistics of all samples, rather than with those of the file."""
+    options = layer.message.batch_norm_param
+    return layer.type == "BatchNorm" and options.HasField("use_global_stats") and not options.use_global_stats
 
 
 def _axis(kind: str, message: Message) -> int | None:

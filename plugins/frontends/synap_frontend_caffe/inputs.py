@@ -133,13 +133,13 @@ def with_shapes(inputs: Sequence[InputRecord], asked: Sequence[BoundarySpec]) ->
     named = any(spec.name is not None for spec in asked)
     found = []
     for position, record in enumerate(inputs):
-        specs = [s for s in asked if _same(s.name, record.name)] if named else asked[position : position + 1]
+        specs = [s for s in asked if is_name_of(s.name, record.name)] if named else asked[position : position + 1]
         shape = next((spec.shape for spec in specs if spec.shape is not None), None)
         found.append(record if shape is None else _reshaped(record, shape))
     return found
 
 
-def _same(asked: str | None, name: str) -> bool:
+def is_name_of(asked: str | None, name: str) -> bool:
     """Whether a name in a metafile, in which ``:`` may be written ``/``, means a blob."""
     return asked is not None and asked.replace(":", "/") == name.replace(":", "/")
 
@@ -160,7 +160,7 @@ def require_shapes(inputs: Sequence[InputRecord], asked: Sequence[BoundarySpec])
     """
     names = [spec.name for spec in asked if spec.name is not None]
     for record in inputs:
-        if record.shape is None and (not names or any(_same(name, record.name) for name in names)):
+        if record.shape is None and (not names or any(is_name_of(name, record.name) for name in names)):
             listing = ", ".join(f"{{name: {item.name}, shape: [1, C, H, W]}}" for item in inputs if item.shape is None)
             msg = f"{record.origin} gives {record.name!r}, and the file does not say its shape"
             raise InputError(msg, hint=f"give it in the metafile: inputs: [{listing}]")

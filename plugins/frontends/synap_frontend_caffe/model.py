@@ -13,7 +13,7 @@ import numpy as np
 from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, Slice, TensorInfo
 from synap_frontend_caffe.batch import adapted, check_batch, with_batch_one
 from synap_frontend_caffe.importer.driver import Importer, Source
-from synap_frontend_caffe.inputs import InputRecord, require_shapes, with_shapes
+from synap_frontend_caffe.inputs import InputRecord, is_name_of, require_shapes, with_shapes
 from synap_frontend_caffe.network import LayerRecord, listing, needed_layers, network_of
 from synap_frontend_caffe.reading import read_network, read_weights
 from synap_frontend_caffe.schema import Message
@@ -128,8 +128,9 @@ class _Opener:
         """See `CaffeModel.open`."""
         inputs, batch = self._inputs()
         records = self._network.layers
+        optional = self._optional(records)
         if batch is not None:
-            records = tuple(adapted(record, batch) for record in records)
+            records = tuple(r if r.index in optional else adapted(r, batch) for r in records)
             self._notes.append(f"the fixed batch of {batch} was changed to 1")
         layers = tuple(_layers(inputs, records))
         survey = Importer(
@@ -139,7 +140,7 @@ class _Opener:
                 inputs=tuple(record.name for record in inputs if record.shape is not None),
                 outputs=(),
             ),
-            optional=self._optional(records),
+            optional=optional,
         )
         with self._weights_named():
             survey.run_layers()
@@ -147,7 +148,9 @@ class _Opener:
         for record in records:
             shapes |= {top: survey.types[top].shape if top in survey.types else None for top in record.tops}
         if batch is not None:
-            check_batch(records, {name: len(shape) for name, shape in shapes.items() if shape is not None}, batch)
+            ranks = {name: len(shape) for name, shape in shapes.items() if shape is not None}
+            check_batch([record for record in records if record.index not in optional], ranks, batch)
+        self._note_order()
         tensors = {name: _tensor(name, shape) for name, shape in shapes.items()}
         return CaffeModel(
             path=self._request.path,
@@ -167,6 +170,15 @@ class _Opener:
             return inputs, None
         require_shapes(inputs, self._request.inputs)
         return with_batch_one(inputs)
+
+    def _note_order(self) -> None:
+        """Tell when the metafile lists outputs of the model in another order than the model does."""
+        own = self._network.outputs
+        asked = [name for spec in self._request.outputs for name in own if is_name_of(spec.name, name)]
+        kept = [name for name in own if name in asked]
+        if asked != kept:
+            told = f"{listing(list(map(repr, asked)))}; that of the model is {listing(list(map(repr, kept)))}"
+            self._notes.append(f"the outputs are in the order of the metafile: {told}")
 
     def _known(self, inputs: Sequence[InputRecord], records: Sequence[LayerRecord]) -> dict[str, TensorInfo]:
         """The inputs, and results of layers that the metafile gives a shape, for where nothing else tells it."""

@@ -95,10 +95,7 @@ def network_of(message: Message) -> Network:
     operators = [layer for layer in layers if layer.type != SILENCE and not is_source(layer)]
     sources = [layer for layer in layers if is_source(layer)]
     inputs = [*declared_inputs(message), *(record for layer in sources for record in inputs_of_layer(layer))]
-    for layer in operators:
-        if not layer.type:
-            msg = f"layer {layer.name!r} has no type"
-            raise InputError(msg, hint='every layer needs one, such as type: "Convolution"')
+    _check_names(inputs, operators)
     read = {blob for layer in operators for blob in layer.bottom}
     tensors = _Tensors([record for record in inputs if record.name in read], operators)
     records = tensors.layers()
@@ -122,6 +119,21 @@ def network_of(message: Message) -> Network:
     )
 
 
+def _check_names(inputs: Iterable[InputRecord], operators: Iterable[Message]) -> None:
+    """Raise for a layer without a type and for a blob without a name."""
+    for record in inputs:
+        if not record.name:
+            msg = f"{record.origin} declares an input without a name"
+            raise InputError(msg, hint='every input needs one, such as "data"')
+    for layer in operators:
+        if not layer.type:
+            msg = f"layer {layer.name!r} has no type"
+            raise InputError(msg, hint='every layer needs one, such as type: "Convolution"')
+        if "" in layer.top:
+            msg = f"layer {layer.name!r} ({layer.type}) has a top without a name"
+            raise InputError(msg, hint="every blob needs one")
+
+
 def needed_layers(layers: Sequence[LayerRecord], inputs: Collection[str], outputs: Collection[str]) -> frozenset[int]:
     """Indices of the layers that compute some tensors from others; of all when a tensor is unknown.
 
@@ -140,10 +152,10 @@ def needed_layers(layers: Sequence[LayerRecord], inputs: Collection[str], output
     return frozenset(found)
 
 
-def listing(items: Sequence[str]) -> str:
+def listing(items: Sequence[str], separator: str = ", ") -> str:
     """The first of some items, and how many there are behind them."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more
+    return separator.join(items[:LISTED]) + more
 
 
 def _described(layer: Message) -> str:

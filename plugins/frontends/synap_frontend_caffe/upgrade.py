@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from synap_frontend_caffe.schema import COMMON_PARAMETERS, LayerParameter, Message, V1LayerParameter
+from synap_frontend_caffe.text import text_of
 
 _IRREGULAR = {
     "ABSVAL": "AbsVal",
@@ -34,11 +35,13 @@ def upgraded(old: Message) -> Message:
 
     What only training reads (``blobs_lr``, ``weight_decay``, ``loss_weight``) is left out.
     """
-    new = LayerParameter(name=old.name, type=type_name(old.type), bottom=old.bottom, top=old.top)
+    new = LayerParameter(name=text_of(old.name), type=type_name(old.type))
+    for field in ("bottom", "top"):
+        getattr(new, field).extend(map(text_of, getattr(old, field)))
     for field in ("blobs", "include", "exclude"):
         getattr(new, field).extend(getattr(old, field))
     for name in old.param:
-        new.param.add(name=name)
+        new.param.add(name=text_of(name))
     for field in COMMON_PARAMETERS:
         if old.HasField(field):
             getattr(new, field).CopyFrom(getattr(old, field))

@@ -15,6 +15,8 @@ from synap_frontend_caffe.importer.registry import UnsupportedError
 Parameters = Any
 """A message of the schema; fields that the file leaves out have the schema's defaults."""
 
+WEIGHTS_HINT = "give the .caffemodel that belongs to this .prototxt with --weights"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -72,12 +74,12 @@ class Call:
             return self.placeholder(shape)
         if position >= len(self.blobs):
             msg = f"layer {self.name!r} ({self.type}) has no {what}"
-            raise InputError(msg, hint="give the .caffemodel that belongs to this .prototxt with --weights")
+            raise InputError(msg, hint=WEIGHTS_HINT)
         blob = self.blobs[position]
         if _significant(blob.shape) != _significant(shape):
             stored, wanted = list(blob.shape), list(shape)
             msg = f"the {what} of layer {self.name!r} ({self.type}) are {stored} in the weights file, not {wanted}"
-            raise InputError(msg, hint="give the .caffemodel that belongs to this .prototxt with --weights")
+            raise InputError(msg, hint=f"{WEIGHTS_HINT}, and inputs of the shape that they were trained for")
         return blob.reshape(tuple(shape))
 
     def axis(self, number: int, value: ir.Value) -> int:

@@ -22,11 +22,14 @@ from synap_core.api import (
     type_of,
 )
 from synap_frontend_caffe.importer.call import Call
-from synap_frontend_caffe.importer.registry import UnsupportedError, converters, unknown
-from synap_frontend_caffe.network import LayerRecord
-
-MAX_ITEMS = 1 << 28
-"""Items of one tensor, 1 GiB: more than any board can hold."""
+from synap_frontend_caffe.importer.registry import (
+    MAX_ITEMS,
+    MissingOperandError,
+    UnsupportedError,
+    converter_of,
+    is_known,
+)
+from synap_frontend_caffe.network import LayerRecord, listing
 
 MAX_PLACEHOLDER_ITEMS = 1 << 29
 """Items of all weights of a network that is only looked at."""
@@ -72,6 +75,7 @@ class Importer:
         self._build = GraphBuilder("canonical", [*part.inputs, *(t for layer in source.layers for t in layer.tops)])
         self._values: dict[str, ir.Value] = {}
         self._placeholder_items = 0
+        self._causes: dict[int, frozenset[int]] = {}  # of each layer that failed: those with a reason of their own
         self._makers = {tensor: layer for layer in source.layers for tensor in layer.tops}
 
     def run(self) -> ir.Model:
@@ -106,6 +110,8 @@ class Importer:
     def _layer(self, layer: LayerRecord) -> None:
         try:
             values = self._converted(layer)
+        except MissingOperandError as error:
+            values = self._opaque(layer, str(error), own=False)
         except (UnsupportedError, GraphError) as error:
             values = self._opaque(layer, str(error))
         except InputError as error:
@@ -115,17 +121,18 @@ class Importer:
         for tensor, value in values.items():
             self._bind(tensor, self._build.name_value(value, tensor, tensor))
 
-    def _opaque(self, layer: LayerRecord, reason: str) -> dict[str, ir.Value]:
-        self.failures[layer.index] = "opaque" if layer.type in converters() else "unknown", reason
+    def _opaque(self, layer: LayerRecord, reason: str, *, own: bool = True) -> dict[str, ir.Value]:
+        self.failures[layer.index] = "opaque" if is_known(layer.type) else "unknown", reason
+        missing = [self._makers[t].index for t in layer.bottoms if t not in self._values and t in self._makers]
+        causes = [self._causes.get(index, frozenset()) for index in missing]
+        self._causes[layer.index] = frozenset([layer.index] if own else []).union(*causes)
         operands = [self._values.get(tensor) for tensor in layer.bottoms]
         results = {tensor: kind for tensor in layer.tops if (kind := self._known(tensor)) is not None}
         values = self._build.opaque(layer.type, operands, list(results.values()), reason)
         return dict(zip(results, values, strict=True))
 
     def _converted(self, layer: LayerRecord) -> dict[str, ir.Value]:
-        converter = converters().get(layer.type)
-        if converter is None:
-            raise UnsupportedError(unknown(layer.type))
+        converter = converter_of(layer.type)
         call = Call(
             build=self._build,
             name=layer.name,
@@ -151,11 +158,11 @@ class Importer:
         value = self._values.get(tensor)
         if value is None:
             maker = self._makers.get(tensor)
-            what = f"the blob {tensor!r}, whose shape is not known"
-            msg = (
-                f"it needs {what if maker is None else f'the result of layer {maker.name!r}, which cannot be imported'}"
-            )
-            raise UnsupportedError(msg)
+            if maker is None:
+                msg = f"it needs the blob {tensor!r}, whose shape is not known"
+                raise UnsupportedError(msg)
+            msg = f"it needs the result of layer {maker.name!r}, which cannot be imported"
+            raise MissingOperandError(msg)
         return value
 
     def _placeholder(self, shape: Sequence[int]) -> np.ndarray:
@@ -177,16 +184,24 @@ class Importer:
         """Value of an output; one that is an input or another output already gets a copy with a name of its own."""
         value = self._values.get(tensor)
         if value is None:
-            maker = self._makers[tensor]
-            reason = self.failures.get(maker.index, ("", "it is not computed"))[1]
-            msg = (
-                f"blob {tensor!r} cannot be an output: layer {maker.name!r} ({maker.type}) cannot be imported: {reason}"
-            )
+            msg = f"blob {tensor!r} cannot be an output: {self._why(self._makers[tensor])}"
             raise InputError(msg, hint=HINT)
         if (value.producer() is None and value.const_value is None) or id(value) in taken:
             value = self._build.alias(value, self._build.unused_name(f"{tensor}/output"))
         taken.add(id(value))
         return value
+
+    def _why(self, maker: LayerRecord) -> str:
+        """Why a layer was not imported: all layers that are a cause, those with one reason together."""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for index in sorted(self._causes.get(maker.index, ())):
+            layer = self.source.layers[index]
+            types = groups.setdefault(self.failures[index][1], {})
+            types.setdefault(layer.type, []).append(layer.name)
+        if not groups:
+            return f"layer {maker.name!r} ({maker.type}) is no part of what is converted"
+        found = [f"{_listed(types)} cannot be imported: {reason}" for reason, types in groups.items()]
+        return listing(found, "; ")
 
     def _remove_attempts(self, model: ir.Model) -> None:
         """Remove what layers that turned out to be opaque half way have left."""
@@ -197,3 +212,12 @@ class Importer:
         for name, value in tuple(model.graph.initializers.items()):
             if not (value.uses() or value.is_graph_output()):
                 model.graph.initializers.pop(name)
+
+
+def _listed(types: Mapping[str, Sequence[str]]) -> str:
+    """Layers by type: the name of the first one of each, and how many there are behind it."""
+    found = []
+    for kind, names in types.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        found.append(f"{names[0]!r} ({kind}){more}")
+    return f"layer{'s' if sum(map(len, types.values())) > 1 else ''} {listing(found)}"

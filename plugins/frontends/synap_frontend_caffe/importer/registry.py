@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from synap_core.api import OperatorSupport
 from synap_frontend_caffe.inputs import DATA_TYPES, INPUT
-from synap_frontend_caffe.network import EVALUATION_TYPES
+from synap_frontend_caffe.network import EVALUATION_TYPES, SILENCE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,6 +24,9 @@ Raises `UnsupportedError` or `GraphError` with a reason: the layer then stays op
 that are missing or do not fit.
 """
 
+MAX_ITEMS = 1 << 28
+"""Items of one tensor, 1 GiB: more than any board can hold, and a small file can ask for any number."""
+
 LEFT_OUT = "left out: inference does not need it"
 AN_INPUT = "becomes an input of the model"
 
@@ -33,6 +36,10 @@ _REFUSED: dict[str, str] = {}
 
 class UnsupportedError(Exception):
     """This layer cannot be imported as it is used here; carries the reason."""
+
+
+class MissingOperandError(UnsupportedError):
+    """This layer cannot be imported because one before it cannot."""
 
 
 def layer(*types: str, least: int = 1, most: int | None = 1) -> Callable[[Converter], Converter]:
@@ -55,53 +62,60 @@ def layer(*types: str, least: int = 1, most: int | None = 1) -> Callable[[Conver
                 raise UnsupportedError(msg)
             return function(call)
 
-        _register(checked, types)
+        for name in types:
+            _check_new(name)
+            _CONVERTERS[name] = checked
         return function
 
     return register
 
 
-def _register(converter: Converter, types: Sequence[str]) -> None:
-    for name in types:
-        if name in _CONVERTERS:
-            msg = f"two converters for {name}"
-            raise RuntimeError(msg)
-        _CONVERTERS[name] = converter
-
-
 def refuse(reason: str, *types: str) -> None:
     """Register layer types that are known and always stay opaque, and why."""
+    for name in types:
+        _check_new(name)
+        _REFUSED[name] = reason
 
-    def converter(_: Call) -> Sequence[ir.Value]:
-        raise UnsupportedError(reason)
 
-    _register(converter, types)
-    _REFUSED.update(dict.fromkeys(types, reason))
+def _check_new(name: str) -> None:
+    if name in _CONVERTERS or name in _REFUSED:
+        msg = f"{name} is registered twice"
+        raise RuntimeError(msg)
 
 
 @functools.cache
-def converters() -> Mapping[str, Converter]:
-    """All converters by layer type; imports the modules that register them."""
+def _load() -> None:
+    """Import the modules that register layer types."""
     from synap_frontend_caffe.importer import ops
 
     for module in pkgutil.iter_modules(ops.__path__):
         importlib.import_module(f"{ops.__name__}.{module.name}")
-    return _CONVERTERS
 
 
-def unknown(kind: str) -> str:
-    """Why a layer without a converter stays opaque."""
-    return f"no importer for the layer type {kind}: it is not one of Caffe 1.0"
+def is_known(kind: str) -> bool:
+    """Tell whether a layer type is imported, or refused by name."""
+    _load()
+    return kind in _CONVERTERS or kind in _REFUSED
+
+
+def converter_of(kind: str) -> Converter:
+    """The converter of a layer type.
+
+    Raises:
+        UnsupportedError: There is none, or the type always stays opaque.
+    """
+    _load()
+    found = _CONVERTERS.get(kind)
+    if found is None:
+        raise UnsupportedError(_REFUSED.get(kind, f"no importer for the layer type {kind}: it is not one of Caffe 1.0"))
+    return found
 
 
 def operator_table() -> list[OperatorSupport]:
     """What becomes of every layer type that is known, by name."""
-    notes = dict.fromkeys(EVALUATION_TYPES, LEFT_OUT) | dict.fromkeys((INPUT, *DATA_TYPES), AN_INPUT)
+    notes = dict.fromkeys((SILENCE, *EVALUATION_TYPES), LEFT_OUT) | dict.fromkeys((INPUT, *DATA_TYPES), AN_INPUT)
     found = {name: OperatorSupport(name=name, status="imported", note=note) for name, note in notes.items()}
-    found |= {name: _support(name) for name in converters() if name not in notes}
+    _load()
+    found |= {name: OperatorSupport(name=name, status="imported") for name in _CONVERTERS}
+    found |= {name: OperatorSupport(name=name, status="opaque", note=reason) for name, reason in _REFUSED.items()}
     return [found[name] for name in sorted(found)]
-
-
-def _support(name: str) -> OperatorSupport:
-    note = _REFUSED.get(name, "")
-    return OperatorSupport(name=name, status="opaque" if note else "imported", note=note)

@@ -19,8 +19,11 @@ def eltwise(call: Call) -> ir.Value:
     options = call.parameters("eltwise_param")
     same_shapes(call.bottoms)
     coefficients = list(options.coeff)
-    if coefficients and (options.operation != SUM or len(coefficients) != len(call.bottoms)):
-        msg = f"{len(coefficients)} coefficients for {len(call.bottoms)} bottoms, or for something else than a sum"
+    if coefficients and options.operation != SUM:
+        msg = f"coefficients ({len(coefficients)} coeff) for a product or a maximum; only a sum has them"
+        raise UnsupportedError(msg)
+    if coefficients and len(coefficients) != len(call.bottoms):
+        msg = f"{len(coefficients)} coeff for {len(call.bottoms)} bottoms; there must be one for each"
         raise UnsupportedError(msg)
     if options.operation == SUM:
         return _weighted(call, coefficients or [1.0] * len(call.bottoms))
@@ -63,9 +66,3 @@ def dropout(call: Call) -> ir.Value:
 def split(call: Call) -> list[ir.Value]:
     """The same blob under several names."""
     return [call.bottom()] * call.tops
-
-
-@layer("Silence", most=None)
-def silence(_: Call) -> list[ir.Value]:
-    """No top: it only keeps Caffe from printing its bottoms."""
-    return []

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from synap_core.api import Attribute, InputError, shape_of, type_of
-from synap_frontend_caffe.importer.call import Call, Parameters
+from synap_frontend_caffe.importer.call import WEIGHTS_HINT, Call, Parameters
 from synap_frontend_caffe.importer.registry import UnsupportedError
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -134,7 +134,7 @@ def weights(call: Call, **shapes: Sequence[int] | None) -> list[np.ndarray]:
     found = [call.blob(place, shape, what.replace("_", " ")) for place, (what, shape) in enumerate(wanted)]
     if len(call.blobs) > len(wanted):
         msg = f"layer {call.name!r} ({call.type}) has {len(call.blobs)} blobs in the weights file, not {len(wanted)}"
-        raise InputError(msg, hint="give the .caffemodel that belongs to this .prototxt with --weights")
+        raise InputError(msg, hint=WEIGHTS_HINT)
     return found
 
 

@@ -10,16 +10,13 @@ import onnx_ir as ir
 from synap_core.api import Attribute, shape_of
 from synap_frontend_caffe.importer.call import Call, Parameters
 from synap_frontend_caffe.importer.ops.parameters import Window, pooling_window, reshaped
-from synap_frontend_caffe.importer.registry import UnsupportedError, layer
+from synap_frontend_caffe.importer.registry import MAX_ITEMS, UnsupportedError, layer
 
 MAX, AVE = 0, 1
 """Numbers of ``PoolMethod``."""
 
 FLOOR = 1
 """Number of ``RoundMode``, which is younger than Caffe 1.0."""
-
-MAX_ITEMS = 1 << 28
-"""Items of a padded map, 1 GiB: a small file can ask for any number."""
 
 
 @layer("Pooling")
