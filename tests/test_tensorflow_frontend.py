@@ -96,6 +96,28 @@ def test_outputs_come_in_the_order_of_the_metafile(rng: np.random.Generator) -> 
     np.testing.assert_array_equal(positive, np.maximum(x, 0))
 
 
+def test_another_order_than_that_of_the_file_is_noted() -> None:
+    graph = relus("a", "b")
+    graph.placeholder("z", [-1, 4])
+    graph.node("Split", [graph.constant(1), graph.node("Add", ["z", "b"])], name="s", num_split=2)
+    inputs: dict[str, list[int]] = {"x": [1, 4], "z": [1, 4]}
+    assert opened(graph.serialize(), inputs, ["a", "s", "s:1"]).notes == ()
+    assert opened(graph.serialize(), dict(reversed(inputs.items())), ["s:1", "s", "a"]).notes == (
+        "the inputs are in the order of the metafile; in the graph it is x, z",
+        "the outputs are in the order of the metafile; in the graph it is a, s, s:1",
+    )
+
+
+def test_numbers_of_outputs_may_stand_behind_a_slash() -> None:
+    graph = relus("net/a", "net/1")
+    graph.node("Split", [graph.constant(1), "net/1"], name="s", num_split=2)
+    model = opened(graph.serialize(), {"x/0": [1, 4]}, ["net/a/0", "s/1", "net/1"])
+    assert model.outputs == ("net/a", "s:1", "net/1")
+    assert refusal(graph.serialize(), {"x": [1, 4]}, ["nat/a/0"]).startswith(
+        "tensor 'nat/a/0' not found in the graph; did you mean 'net/a'?"
+    )
+
+
 def test_nodes_in_any_order_are_sorted_and_parts_given_in_that_of_the_file_as_well(rng: np.random.Generator) -> None:
     graph = GraphComposer()
     graph.node("Add", ["b", "a"], name="y")
@@ -224,7 +246,11 @@ def test_a_placeholder_that_is_needed_and_not_listed_is_named() -> None:
     graph.node("Select", ["training", "a", "x"], name="y")
     text = refusal(graph.serialize(), {"x": [1, 4]}, ["y"])
     assert text.startswith("the outputs need the placeholder 'training' (bool of unknown shape), which is not among")
-    assert text.endswith("add it to 'inputs' in the metafile, or freeze the graph with a constant there")
+    assert text.endswith("among the inputs; freeze the graph with a constant in its place")
+    graph.placeholder("keep", [-1, 4])
+    graph.node("Mul", ["a", "keep"], name="z")
+    text = refusal(graph.serialize(), {"x": [1, 4]}, ["z"])
+    assert text.endswith("add it to 'inputs' in the metafile, or freeze the graph with a constant in its place")
 
 
 def test_a_loop_that_the_outputs_need_is_named() -> None:
@@ -250,11 +276,11 @@ def test_a_loop_that_the_outputs_need_is_named() -> None:
         ("AssignAdd", "it changes a variable, for training"),
         ("ApplyGradientDescent", "it changes a variable, for training"),
         ("ReluGrad", "it computes a gradient or a loss, for training"),
-        ("Switch", "it decides which nodes run: name outputs that do without it, or freeze the graph again"),
+        ("Exit", "it decides which nodes run: name outputs that do without it, or freeze the graph again"),
         ("StatefulPartitionedCall", "it runs functions: freeze the graph again, with functions inlined"),
         ("TensorArrayReadV3", "the graph has tensors only, no lists of them"),
         ("StringJoin", "it looks up a table or works on text"),
-        ("RandomUniform", "its result is random"),
+        ("RandomUniform", "its result is random, as that of dropout in training: freeze the graph for inference"),
         ("NonMaxSuppressionV3", "how many boxes it keeps depends on data"),
         ("helper", "it calls a function of the file: freeze the graph again with functions inlined"),
         ("Imaginary", "no importer for the operator Imaginary"),

@@ -356,20 +356,20 @@ NORMALISED = {
 @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("second_op", list(NORMALISED))
 @pytest.mark.parametrize("activation", [None, "Relu", "Relu6", "Elu"])
+@pytest.mark.parametrize(("product", "channels"), [("Conv2D", 4), ("DepthwiseConv2dNative", 12)])
 def test_product_fused_by_the_optimiser_is_what_it_was_before(
-    data_format: str, second_op: str, activation: str | None
+    data_format: str, second_op: str, activation: str | None, product: str, channels: int
 ) -> None:
     x, weights = normal(1, 1, 5, 6, 3), normal(2, 3, 2, 3, 4)
     image = x if data_format == "NHWC" else second(x)
     steps = {"strides": [1, 1, 1, 1], "padding": "SAME", "data_format": data_format}
-    values = NORMALISED[second_op](4)
+    values = NORMALISED[second_op](channels)
     names = [second_op, *([activation] if activation else [])]
-    fused = single(
-        "_FusedConv2D", image, Fixed(weights), *map(Fixed, values), fused_ops=names, epsilon=0.01, num_args=1, **steps
-    )
+    more = {"fused_ops": names, "epsilon": 0.01, "num_args": 1}
+    fused = single(f"_Fused{product}", image, Fixed(weights), *map(Fixed, values), **more, **steps)
     composer = GraphComposer()
     composer.placeholder("x0", image.shape)
-    composer.node("Conv2D", ["x0", composer.constant(weights)], "conv", **steps)
+    composer.node(product, ["x0", composer.constant(weights)], "conv", **steps)
     more = {} if second_op == "BiasAdd" else {"epsilon": 0.01, "is_training": False}
     last = composer.node(second_op, ["conv", *map(composer.constant, values)], "sum", data_format=data_format, **more)
     if activation:

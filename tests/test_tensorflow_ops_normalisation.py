@@ -149,3 +149,51 @@ def test_batch_normalisation_that_cannot_be_says_why(operands: list[Any], fields
 
 def test_negative_radius_is_refused() -> None:
     assert refusal("LRN", X, depth_radius=-2) == "a radius of -2 channels"
+
+
+@pytest.mark.parametrize("op", VERSIONS)
+def test_rows_normalised_as_keras_writes_it_are_a_layer_normalisation(op: str, rng: np.random.Generator) -> None:
+    x = (3 * rng.normal(size=(1, 5, 8, 1)) + 2).astype(np.float32)
+    ones, zeros = np.ones(5, np.float32), np.zeros(5, np.float32)
+    rest = [Fixed(np.zeros(0, np.float32))] * 2
+    made = single(op, x, Fixed(ones), Fixed(zeros), *rest, epsilon=0.01, data_format="NCHW", is_training=True)
+    assert "LayerNormalization" in {node.op_type for node in made.model.graph}
+    wide = x.astype(np.float64)
+    mean, variance = wide.mean(2, keepdims=True), wide.var(2, keepdims=True)
+    agrees(made, ((wide - mean) / np.sqrt(variance + 0.01)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "offset", "data_format"),
+    [
+        ((1, 5, 8, 1), 2, 0, "NCHW"),
+        ((1, 5, 8, 1), 1, 1, "NCHW"),
+        ((1, 5, 8, 2), 1, 0, "NCHW"),
+        ((1, 8, 1, 5), 1, 0, "NHWC"),
+    ],
+    ids=["scale", "offset", "image", "channels last"],
+)
+def test_normalisation_by_the_batch_is_refused(
+    shape: tuple[int, ...], scale: float, offset: float, data_format: str
+) -> None:
+    values = [Fixed(np.full(5, value, np.float32)) for value in (scale, offset)] + [Fixed(np.zeros(0, np.float32))] * 2
+    reason = refusal("FusedBatchNormV3", normal(1, *shape), *values, data_format=data_format, is_training=True)
+    assert reason == "it normalises by the statistics of its own batch; freeze the graph for inference"
+
+
+@pytest.mark.parametrize("side", [False, True])
+@pytest.mark.parametrize("mode", ["Identity", "Relu"])
+def test_batch_normalisation_with_a_sum_and_an_activation(mode: str, *, side: bool) -> None:
+    x, more, values = normal(1, 1, 4, 3, 2), normal(2, 1, 4, 3, 2), statistics(3, 2)
+    made = single(
+        "_FusedBatchNormEx",
+        x,
+        *map(Fixed, values),
+        *([more] if side else []),
+        epsilon=0.01,
+        is_training=False,
+        num_side_inputs=int(side),
+        activation_mode=mode,
+    )
+    total = normalised(x, values, 0.01) + (more if side else 0)
+    agrees(made, (np.maximum(total, 0) if mode == "Relu" else total).astype(np.float32))

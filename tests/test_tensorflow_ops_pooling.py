@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.single_operator import FEW, SEEDS, options, tensor
+from tests.support.tensorflow_models import reason
 from tests.support.tensorflow_operator import (
     Fixed,
     Window,
@@ -125,3 +126,13 @@ def test_pooling_of_integers_is_refused(op: str) -> None:
     given = {"ksize": [1, 2, 2, 1], "strides": [1, 1, 1, 1], "padding": "VALID"}
     found = refusal(op, np.zeros((1, 4, 4, 2), np.int32), **given)
     assert found == "operands of INT32; they must be one of FLOAT, FLOAT16"
+
+
+def test_the_largest_items_without_their_places(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(1, 4, 6, 3)).astype(np.float32)
+    sides = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "VALID"}
+    expected = x.reshape(1, 2, 2, 3, 2, 3).max(axis=(2, 4))
+    agrees(single("MaxPoolWithArgmax", x, **sides), expected)
+    both = single("MaxPoolWithArgmax", x, outputs=2, **sides)
+    shapes = {name: array.shape for name, array in both.inputs.items()}
+    assert reason(both.data, shapes, both.outputs) == "the places of the largest items are read"

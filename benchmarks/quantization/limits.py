@@ -36,6 +36,7 @@ class Limit:
 FLOORS = {
     "uint8-standard": (1.0, 98.5, 0.993),
     "uint8-auto": (0.75, 98.5, 0.9945),
+    "uint8-auto-int16": (0.75, 98.5, 0.9955),
     "int8pc-standard": (0.5, 99.0, 0.9975),
     "int8pc-auto": (0.5, 99.0, 0.998),
     "int16-standard": (0.0, 100.0, 0.9999),

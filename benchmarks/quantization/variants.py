@@ -16,6 +16,8 @@ class Variant:
         scheme: Quantization scheme.
         algorithm: Quantization algorithm.
         options: Options of the algorithm.
+        raised: Ids of layers of efficientnet-lite0 that are int16: those that ``synap compare`` lists first, which is
+            told by calibration samples alone.
     """
 
     name: str
@@ -23,11 +25,14 @@ class Variant:
     scheme: str
     algorithm: str
     options: Mapping[str, object] = field(default_factory=dict)
+    raised: tuple[str, ...] = ()
 
     def quantization(self, dataset: str) -> dict[str, object]:
         """The ``quantization`` section of a metafile; ``dataset`` is the pattern of the samples."""
         section: dict[str, object] = {
-            "data_type": self.data_type,
+            "data_type": {"*": self.data_type, **dict.fromkeys(self.raised, "int16")}
+            if self.raised
+            else self.data_type,
             "scheme": self.scheme,
             "algorithm": self.algorithm,
             "dataset": dataset,
@@ -63,6 +68,17 @@ VARIANTS = {
     for kind, (data_type, scheme) in SCHEMES.items()
     for word, (algorithm, options) in ALGORITHMS.items()
 }
+
+RAISED = (
+    "@Pad_/_blocks.0/_depthwise_conv/static_padding/Pad_Conv_/_blocks.0/_depthwise_conv/Conv_Clip_/_blocks.0/_swish/Clip_37",
+    "@Conv_/_blocks.1/_expand_conv/Conv_Clip_/_blocks.1/_swish/Clip_43",
+    "@Pad_/_conv_stem/static_padding/Pad_Conv_/_conv_stem/Conv_Clip_/_swish/Clip_16",
+    "@Conv_/_blocks.15/_expand_conv/Conv_Clip_/_blocks.15/_swish/Clip_416",
+)
+
+VARIANTS["uint8-auto-int16"] = Variant(
+    name="uint8-auto-int16", data_type="uint8", scheme="asymmetric_affine", algorithm="auto", raised=RAISED
+)
 
 PEERS = {
     "ort-int8": "ONNX Runtime, int8, weights per channel, min-max",

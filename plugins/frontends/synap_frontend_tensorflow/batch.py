@@ -50,7 +50,10 @@ def check_batch(
         if len(ranks) > 1 or not _keeps_apart(node, [counts[t] for t in reads], [counts[t] for t in computed]):
             reason = f"layer {node.name!r} ({node.type}) mixes samples or has the batch built in"
             msg = f"the fixed batch of {batch} cannot become 1: {reason}"
-            raise InputError(msg, hint="freeze the graph with an open batch, or with batch 1")
+            hint = (
+                "freeze the graph with an open batch, or with batch 1; or if the first dimension is no batch, name a "
+            )
+            raise InputError(msg, hint=hint + "tensor further on as input, where it is one")
 
 
 def _samples(before: TensorType | None, after: TensorType | None, batch: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from synap_core.api import BoundarySpec, InputError, ModelRequest
@@ -154,8 +154,23 @@ def requested(graph: Graph, request: ModelRequest) -> Boundary:
         outputs[tensor] = spec.name or ""
     pairs = zip(request.inputs, inputs.values(), strict=True)
     sizes = {spec.shape[0] for spec, given in pairs if given.open_batch and spec.shape}
-    notes = tuple(f"the batch of {size} in the metafile was changed to 1" for size in sorted(sizes - {1}))
-    return Boundary(inputs=inputs, outputs=outputs, notes=notes)
+    notes = [f"the batch of {size} in the metafile was changed to 1" for size in sorted(sizes - {1})]
+    notes += [*_order(graph, inputs, "inputs"), *_order(graph, outputs, "outputs")]
+    return Boundary(inputs=inputs, outputs=outputs, notes=tuple(notes))
+
+
+def _order(graph: Graph, tensors: Iterable[str], what: str) -> list[str]:
+    """A note if tensors come in another order than in the file."""
+
+    def place(tensor: str) -> tuple[int, int]:
+        node, output = split_name(tensor)
+        return graph.nodes[node].index, output
+
+    asked = list(tensors)
+    found = sorted(asked, key=place)
+    return (
+        [] if found == asked else [f"the {what} are in the order of the metafile; in the graph it is {_listing(found)}"]
+    )
 
 
 def _given(graph: Graph, spec: BoundarySpec) -> Given:
@@ -176,9 +191,13 @@ def _given(graph: Graph, spec: BoundarySpec) -> Given:
 
 
 def _find(graph: Graph, name: str) -> str:
-    """Id of the tensor that a name means."""
+    """Id of the tensor that a name means; a number may also stand behind a slash."""
     node, output = split_name(name)
     if node not in graph.nodes:
+        stem, slash, number = name.rpartition("/")
+        node, output = split_name(f"{stem}:{number}" if slash else name)
+    if node not in graph.nodes:
+        node = split_name(name)[0]
         close = difflib.get_close_matches(node, graph.nodes, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else _found(graph)
         msg = f"tensor {name!r} not found in the graph"

@@ -54,6 +54,10 @@ class Node:
     reads: tuple[str, ...]
     proto: Message
 
+    def waits_for(self) -> list[str]:
+        """Names of the nodes that only have to run before it."""
+        return [name[1:] for name in self.proto.input if name.startswith("^")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
@@ -93,13 +97,16 @@ class Graph:
         """Nodes that stand for inputs."""
         return [node for node in self.nodes.values() if node.type in PLACEHOLDERS]
 
-    def needed(self, outputs: Iterable[str], given: Set[str], *, lenient: bool = False) -> list[Node]:
+    def needed(
+        self, outputs: Iterable[str], given: Set[str], *, lenient: bool = False, control: bool = False
+    ) -> list[Node]:
         """Nodes that tensors are computed from, in execution order: that of the file where it is one.
 
         Args:
             outputs: Ids of the tensors.
             given: Ids of tensors that are handed in; what only they are computed from is not needed.
             lenient: Let nodes that form a loop stand where they stand in the file, behind all others.
+            control: Nodes that only have to run before others are needed, too, as far as there are any.
 
         Raises:
             InputError: A node reads one that the graph lacks, or the nodes form a loop.
@@ -111,12 +118,13 @@ class Graph:
             if name in found:
                 continue
             node = found[name] = self.nodes[name]
+            pending += [source for source in node.waits_for() if source in self.nodes] if control else ()
             for source in _sources(node, given):
                 if source not in self.nodes:
                     msg = f"node {name!r} ({node.type}) reads {source!r}, which the graph lacks"
                     raise InputError(msg, hint=DAMAGED)
                 pending.append(source)
-        return _ordered(found, given, lenient=lenient)
+        return _ordered(found, given, lenient=lenient, control=control)
 
 
 def read_graph(definition: Message) -> Graph:
@@ -157,11 +165,13 @@ def _sources(node: Node, given: Set[str]) -> Iterator[str]:
     return (split_name(tensor)[0] for tensor in node.reads if tensor not in given)
 
 
-def _ordered(nodes: Mapping[str, Node], given: Set[str], *, lenient: bool) -> list[Node]:
+def _ordered(nodes: Mapping[str, Node], given: Set[str], *, lenient: bool, control: bool) -> list[Node]:
     readers: dict[str, list[Node]] = {}
     missing: dict[str, int] = {}
     for node in nodes.values():
         sources = set(_sources(node, given))
+        if control:
+            sources |= nodes.keys() & node.waits_for()
         missing[node.name] = len(sources)
         for name in sources:
             readers.setdefault(name, []).append(node)

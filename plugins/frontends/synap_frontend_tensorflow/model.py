@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from synap_core.api import INPUT_TYPE, InputError, Layer, LayerSupport, ModelRequest, Slice, TensorInfo
 from synap_frontend_tensorflow.boundary import Boundary, inspected, requested
+from synap_frontend_tensorflow.conditions import settled
 from synap_frontend_tensorflow.graph import Graph, Node, read_graph, split_name
 from synap_frontend_tensorflow.importer.whole import Analysis, analyse
 from synap_frontend_tensorflow.reader import read_definition
@@ -65,6 +66,7 @@ class TensorflowModel:
         try:
             graph = read_graph(read_definition(request.path))
             asked = inspected(graph) if request.inspect else requested(graph, request)
+            graph, asked = settled(graph, asked, inspect=request.inspect)
             analysis, boundary = analyse(graph, asked, inspect=request.inspect)
             _check_outputs(boundary, analysis, inspect=request.inspect)
         except InputError as error:

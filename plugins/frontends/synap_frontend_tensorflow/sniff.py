@@ -25,7 +25,7 @@ SAVED_MODEL = re.compile(rb"\x08\x01\x12[\x80-\xff]")
 TEXT_GRAPH = re.compile(rb"\s*(#[^\n]*\s*)*node\s*:?\s*\{")
 """The beginning of a ``GraphDef`` written as text."""
 
-NODE_NAME = re.compile(rb"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+NODE_NAME = re.compile(rb"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
 OPERATOR_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.>]*")
 
 
@@ -45,7 +45,10 @@ def looks_like_graph(head: bytes) -> bool:
         number, wire, start, length = _field(head, at)
         if start is None:
             return nodes > 0
-        if GRAPH_FIELDS.get(number) != wire or (number == NODE and not _is_node(head[start : start + length])):
+        cut = start + length > len(head)
+        if GRAPH_FIELDS.get(number) != wire:
+            return False
+        if number == NODE and not _is_node(head[start : start + length], cut=cut and nodes > 0):
             return False
         nodes += number == NODE
         at = start + length
@@ -62,9 +65,13 @@ def is_text(head: bytes) -> bool:
     return TEXT_GRAPH.match(head) is not None
 
 
-def _is_node(content: bytes) -> bool:
-    """Whether a field, or what there is of it, can be a node."""
-    at, found = 0, {NAME: b"", OPERATOR: b""}
+def _is_node(content: bytes, *, cut: bool) -> bool:
+    """Whether a field, or what there is of it, can be a node; one that is cut may lack its operator, or its name, too.
+
+    Behind other nodes, that is: the first one must have both, or there would be little to tell.
+    """
+    at = 0
+    found = dict.fromkeys((NAME, OPERATOR), b"_" if cut else b"")
     while at < len(content):
         number, wire, start, length = _field(content, at)
         if start is None:
@@ -72,7 +79,7 @@ def _is_node(content: bytes) -> bool:
         if NODE_FIELDS.get(number) != wire:
             return False
         if number in found:
-            found[number] = content[start : start + length]
+            found[number] = content[start : start + length] or found[number]
         at = start + length
     return NODE_NAME.fullmatch(found[NAME]) is not None and OPERATOR_NAME.fullmatch(found[OPERATOR]) is not None
 

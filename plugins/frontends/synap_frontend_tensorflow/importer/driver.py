@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from synap_core.api import GraphBuilder, GraphError, InputError, Origin, QuantizedTensor, TensorType, quant_of, type_of
+from synap_core.api import GraphBuilder, GraphError, InputError, Origin, QuantizedTensor, TensorType, quant_of
 from synap_frontend_tensorflow.constants import ConstantError, Constants
 from synap_frontend_tensorflow.graph import Graph, Node, split_name, tensor_id
 from synap_frontend_tensorflow.importer.call import Call
@@ -20,10 +20,6 @@ CALLS = "it calls a function of the file: freeze the graph again with functions 
 
 SHAPE_OPERANDS = {"Conv2DBackpropInput": 0, "DepthwiseConv2dNativeBackpropInput": 0, "Reshape": 1}
 """Place of the operand that is a shape with the batch in front."""
-
-
-MAX_ITEMS = 1 << 40
-"""Items of a tensor: no machine holds more, and numbers of items stay small enough for any operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +169,7 @@ class Importer:
                 tensors=tensors,
             )
         )
-        values = [found] if isinstance(found, ir.Value) else list(found)
-        for value in values:
-            if type_of(value).size > MAX_ITEMS:
-                msg = f"its result of the shape {list(type_of(value).shape)} is too large"
-                raise UnsupportedError(msg)
-        return values
+        return [found] if isinstance(found, ir.Value) else list(found)
 
     def _operands(self, node: Node) -> list[ir.Value]:
         values = [self._operand(tensor) for tensor in node.reads]

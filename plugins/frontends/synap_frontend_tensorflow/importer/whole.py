@@ -10,9 +10,9 @@ import onnx_ir as ir
 from synap_core.api import InputError, Slice, TensorType, type_of
 from synap_frontend_tensorflow import schema
 from synap_frontend_tensorflow.batch import check_batch
-from synap_frontend_tensorflow.boundary import Boundary, described
+from synap_frontend_tensorflow.boundary import Boundary, described, dtype_of
 from synap_frontend_tensorflow.graph import PLACEHOLDERS, Graph, Node
-from synap_frontend_tensorflow.importer.driver import HINT, MAX_ITEMS, Failure, Importer
+from synap_frontend_tensorflow.importer.driver import HINT, Failure, Importer
 
 ELEMENT_TYPES = {
     schema.FLOAT: ir.DataType.FLOAT,
@@ -29,6 +29,9 @@ ELEMENT_TYPES = {
     schema.BOOL: ir.DataType.BOOL,
 }
 """Element types that the canonical graph has, by their number in the schema."""
+
+MAX_ITEMS = 1 << 40
+"""Items of an input: no machine holds more, and numbers of items stay small enough for any operator."""
 
 OPEN = -1
 
@@ -112,6 +115,8 @@ def analyse(graph: Graph, boundary: Boundary, *, inspect: bool = False) -> tuple
 
 def _inspected(graph: Graph, boundary: Boundary, nodes: Sequence[Node]) -> Analysis:
     """Import with two sizes in place of every open dimension: what differs then is open."""
+    if not any(OPEN in (given.shape or ()) for given in boundary.inputs.values()):
+        return _imported(graph, boundary, nodes, _types(boundary))
     one, other = (_imported(graph, boundary, nodes, _types(boundary.filled(*sizes))) for sizes in TRIED_SIZES)
     types = {tensor: _common(kind, other.types.get(tensor)) for tensor, kind in one.types.items()}
     return replace(
@@ -156,7 +161,9 @@ def _check_placeholders(graph: Graph, nodes: Sequence[Node]) -> None:
         if node.type in PLACEHOLDERS:
             kind = described(graph, node)
             msg = f"the outputs need the placeholder {node.name!r} ({kind}), which is not among the inputs"
-            raise InputError(msg, hint="add it to 'inputs' in the metafile, or freeze the graph with a constant there")
+            truth = dtype_of(graph, node.name) == schema.BOOL  # which no input of a converted model can be
+            hint = "freeze the graph with a constant in its place"
+            raise InputError(msg, hint=hint if truth else f"add it to 'inputs' in the metafile, or {hint}")
 
 
 def _checked(boundary: Boundary) -> Boundary:

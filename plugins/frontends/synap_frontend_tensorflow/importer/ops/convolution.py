@@ -32,10 +32,7 @@ def conv_3d(call: Call) -> ir.Value:
 def depthwise_conv_2d(call: Call) -> ir.Value:
     """Convolution of each channel for itself with weights ``[height, width, channels, multiplier]``."""
     layout = layout_of(call)
-    x, weights = operands(call, REAL, 0, 1)
-    x = layout.entered(call, x)
-    found = _convolution(call, layout, x, _depthwise_weights(call, weights, shape_of(x)[1]))
-    return layout.left(call, found)
+    return layout.left(call, depthwise_convolved(call, layout))
 
 
 @operator("Conv2DBackpropInput")
@@ -67,6 +64,13 @@ def convolved(call: Call, layout: Layout) -> ir.Value:
     return _convolution(
         call, layout, layout.entered(call, x), rearranged(call, weights, (last, last - 1, *range(last - 1)))
     )
+
+
+def depthwise_convolved(call: Call, layout: Layout) -> ir.Value:
+    """Convolution of each channel of operand 0 for itself with operand 1; its channels are second."""
+    x, weights = operands(call, REAL, 0, 1)
+    x = layout.entered(call, x)
+    return _convolution(call, layout, x, _depthwise_weights(call, weights, shape_of(x)[1]))
 
 
 def _convolution(call: Call, layout: Layout, x: ir.Value, weights: ir.Value) -> ir.Value:

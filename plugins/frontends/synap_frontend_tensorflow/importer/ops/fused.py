@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from synap_frontend_tensorflow.importer.call import Call
 from synap_frontend_tensorflow.importer.layout import layout_of
+from synap_frontend_tensorflow.importer.operands import REAL, operands
 from synap_frontend_tensorflow.importer.ops.activation import activated
-from synap_frontend_tensorflow.importer.ops.convolution import convolved
+from synap_frontend_tensorflow.importer.ops.convolution import convolved, depthwise_convolved
 from synap_frontend_tensorflow.importer.ops.dense import bias_of, product
 from synap_frontend_tensorflow.importer.ops.normalisation import normalised
 from synap_frontend_tensorflow.importer.registry import UnsupportedError, operator
@@ -25,10 +26,30 @@ def fused_conv_2d(call: Call) -> ir.Value:
     return layout.left(call, _extended(call, convolved(call, layout)))
 
 
+@operator("_FusedDepthwiseConv2dNative")
+def fused_depthwise_conv_2d(call: Call) -> ir.Value:
+    """Convolution of each channel for itself with what may be behind a `_FusedConv2D`."""
+    layout = layout_of(call)
+    return layout.left(call, _extended(call, depthwise_convolved(call, layout)))
+
+
 @operator("_FusedMatMul")
 def fused_matmul(call: Call) -> ir.Value:
     """Product of two matrices with a bias and perhaps an activation function."""
     return _extended(call, product(call))
+
+
+@operator("_FusedBatchNormEx")
+def fused_batch_norm_ex(call: Call) -> ir.Value:
+    """Batch normalisation, perhaps with a sum and an activation function behind it."""
+    side, name = call.integer("num_side_inputs", 0), call.text("activation_mode", "Identity")
+    if call.flag("is_training", default=True) or side not in (0, 1) or len(call.tensors) > 1:
+        msg = f"it normalises by statistics of its own batch, or gives them, or has {side} operands to add"
+        raise UnsupportedError(msg)
+    layout = layout_of(call)
+    found = layout.left(call, normalised(call, layout.entered(call, operands(call, REAL, 0)[0])))
+    total = call.emit("Add", found, operands(call, REAL, 0, 5)[1]) if side else found
+    return total if name == "Identity" else activated(call, name, total)
 
 
 def _extended(call: Call, value: ir.Value) -> ir.Value:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from synap_core.api import shape_of, type_of
 from synap_frontend_tensorflow.importer.call import Call
 from synap_frontend_tensorflow.importer.layout import FORMATS, Layout, layout_of
-from synap_frontend_tensorflow.importer.operands import FLOATS, REAL, converted, operands, row
+from synap_frontend_tensorflow.importer.operands import FLOATS, REAL, converted, operands, row, shaped
 from synap_frontend_tensorflow.importer.registry import UnsupportedError, operator
 
 STATISTICS = ("scale", "offset", "mean", "variance")
@@ -21,6 +21,8 @@ STATISTICS = ("scale", "offset", "mean", "variance")
 def fused_batch_norm(call: Call) -> Sequence[ir.Value]:
     """``(x - mean) / sqrt(variance + epsilon) * scale + offset`` per channel; then mean and variance as they are."""
     if call.flag("is_training", default=True):
+        if _normalises_rows(call):
+            return [_rows_normalised(call)]
         msg = "it normalises by the statistics of its own batch; freeze the graph for inference"
         raise UnsupportedError(msg)
     layout = _layout(call)
@@ -29,6 +31,29 @@ def fused_batch_norm(call: Call) -> Sequence[ir.Value]:
     # What training would reserve for its gradients; the third piece of version 3 is empty.
     spare = [call.build.constant(np.zeros(0, np.float32))] if call.type.endswith("V3") else []
     return [y, mean, variance, mean, variance, *spare][: len(call.tensors)]
+
+
+def _normalises_rows(call: Call) -> bool:
+    """Whether it is what Keras writes for a layer normalisation: rows of one sample as channels, scale 1 and offset 0.
+
+    That is the same whether a network is trained or used, and so are the rows if the batch is 1.
+    """
+    shape = shape_of(call.input(0))
+    scale, offset = (call.input(position).const_value for position in (1, 2))
+    if call.text("data_format", "NHWC") != "NCHW" or len(shape) != 4 or (shape[0], shape[3]) != (1, 1):
+        return False
+    if scale is None or offset is None or len(call.tensors) > 1:
+        return False
+    return bool((scale.numpy() == 1).all() and (offset.numpy() == 0).all())
+
+
+def _rows_normalised(call: Call) -> ir.Value:
+    x = operands(call, REAL, 0)[0]
+    _, rows, length, _ = shape_of(x)
+    ones = call.build.constant(np.ones(length, type_of(x).dtype.numpy()))
+    epsilon = call.number("epsilon", 1e-4)
+    found = call.emit("LayerNormalization", shaped(call, x, (rows, length)), ones, axis=-1, epsilon=epsilon)
+    return shaped(call, found, (1, rows, length, 1))
 
 
 def normalised(call: Call, x: ir.Value, first: int = 1) -> ir.Value:

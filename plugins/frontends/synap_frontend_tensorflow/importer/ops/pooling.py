@@ -11,9 +11,12 @@ from synap_frontend_tensorflow.importer.operands import REAL, operands
 from synap_frontend_tensorflow.importer.registry import UnsupportedError, operator
 
 
-@operator("MaxPool", "MaxPoolV2", "MaxPool3D")
+@operator("MaxPool", "MaxPoolV2", "MaxPool3D", "MaxPoolWithArgmax")
 def max_pool(call: Call) -> ir.Value:
     """Largest item of each window, whose sides and strides are attributes or operands; padding does not count."""
+    if len(call.tensors) > 1:
+        msg = "the places of the largest items are read"
+        raise UnsupportedError(msg)
     layout = _layout(call)
     (x,) = operands(call, REAL, 0)
     x = layout.entered(call, x)

@@ -174,14 +174,10 @@ refuse(
     "ControlTrigger",
     "Exit",
     "LoopCond",
-    "Merge",
     "NextIteration",
     "RefExit",
-    "RefMerge",
     "RefNextIteration",
     "RefSelect",
-    "RefSwitch",
-    "Switch",
 )
 refuse(
     f"it runs functions: {INLINE}",
@@ -247,7 +243,7 @@ refuse(
     "UnicodeDecode",
 )
 refuse(
-    "its result is random",
+    "its result is random, as that of dropout in training: freeze the graph for inference",
     "Multinomial",
     "RandomGamma",
     "RandomShuffle",
