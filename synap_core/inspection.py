@@ -144,9 +144,10 @@ def _names(source: SourceModel, tensors: Iterable[str]) -> list[str]:
 
 
 def _tensor(tensor: TensorInfo | TensorMeta) -> Json:
+    unknown = isinstance(tensor, TensorInfo) and not tensor.static and not tensor.shape
     data: Json = {
         "name": tensor.name,
-        "shape": list(tensor.shape),
+        "shape": None if unknown else list(tensor.shape),
         "dtype": tensor.dtype,
         "layout": tensor.layout,
         "quantization": quantization_values(tensor.quant),

@@ -74,6 +74,10 @@ def _written(subgraph: Subgraph) -> bytes:
     if subgraph.graph is None:
         msg = f"{subgraph.name} has no graph"
         raise ValueError(msg)
+    for tensor in (*subgraph.inputs, *subgraph.outputs):
+        if not tensor.shape:
+            msg = f"tensor {tensor.name!r} has no dimensions (shape is empty), which the boards' runtime refuses"
+            raise InputError(msg, hint="cut the model at another tensor with 'inputs'/'outputs'")
     states = states_of(subgraph.graph)
     if states:
         layers = ", ".join(repr(layer.name) for layer in subgraph.part.layers if layer.state)

@@ -141,6 +141,12 @@ def test_a_local_response_agrees_with_opencv(options: str) -> None:
     agrees("LRN", f"lrn_param {{ {options} }}", [X])
 
 
+def test_items_are_made_smaller_before_they_are_squared() -> None:
+    """As float16 the squares of items of 300 would be infinite."""
+    options = "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 5e-05 }"
+    assert operators(one_layer("LRN", options, [X])) == ["Mul", "Mul", "AveragePool", "Add", "Pow", "Mul"]
+
+
 @pytest.mark.parametrize("options", ["", "local_size: 3 alpha: 0.5 k: 2", "k: 0.5"])
 def test_a_local_response_across_channels_conforms_to_its_definition(options: str) -> None:
     # OpenCV ignores k, and has another default for alpha.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from synap_core.bundle_writer import pack_bundle
 from synap_core.convert import Converted, ConvertRequest, convert
+from synap_core.errors import InputError
 from synap_core.host import PluginHost
 from synap_core.network import Network
 from tests.support.cli import Synap
@@ -142,6 +143,28 @@ def test_parts_of_models_are_refused_with_advice(
     assert result.code == 1
     assert result.err.startswith(f"Error: {message}")
     assert "freeze it: " in result.err or "frozen" not in message
+
+
+def test_outputs_without_dimensions_are_refused(host: PluginHost, tmp_path: Path) -> None:
+    text = """
+        input: "data" input_shape { dim: 1 dim: 4 }
+        layer { name: "sum" type: "Reduction" bottom: "data" top: "sum" reduction_param { axis: 0 } }
+    """
+    path = tmp_path / "net.prototxt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="tensor 'sum' has no dimensions .*; cut the model at another tensor"):
+        convert(ConvertRequest(model=path, target="SL1620"), host)
+
+
+def test_shapes_that_are_not_known_are_shown_as_such(synap: Synap, tmp_path: Path) -> None:
+    text = """
+        input: "data" input_shape { dim: 1 dim: 4 }
+        layer { name: "odd" type: "Permute" bottom: "data" top: "odd" }
+    """
+    (tmp_path / "net.prototxt").write_text(text, encoding="utf-8")
+    result = synap("info", tmp_path / "net.prototxt")
+    assert result.code == 0
+    assert any(line.split()[1:3] == ["odd", "?"] for line in result.out.splitlines() if "odd" in line)
 
 
 REFERENCES = {

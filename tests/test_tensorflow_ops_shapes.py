@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from synap_frontend_tensorflow.importer.ops.shapes import _integers
 from synap_frontend_tensorflow.importer.registry import UnsupportedError
+from synap_frontend_tensorflow.schema import INT32
 from tests.support.tensorflow_movement import folded
 from tests.support.tensorflow_operator import Fixed, Operand, Single, agrees, refusal, single
 
@@ -44,6 +47,11 @@ def test_shape_and_size_are_constants(kind: type[np.generic] | None) -> None:
     x = items(1, 3, 4)
     gives(folded("Shape", x, out_type=kind), np.asarray([1, 3, 4], kind or np.int32))
     gives(folded("Size", x, out_type=kind), np.asarray(12, kind or np.int32))
+
+
+def test_sizes_that_the_type_cannot_hold_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="sizes up to 3000000000 in int32"):
+        _integers(SimpleNamespace(kind=lambda *_: INT32), [1, 3_000_000_000])  # type: ignore[arg-type]  # all it asks
 
 
 def test_rank_is_a_constant() -> None:

@@ -55,6 +55,10 @@ def command(ctx: click.Context, *, file: Path, as_json: bool, as_dot: bool) -> N
         _layers(data["layers"])
 
 
+def _shape(tensor: Json) -> str:
+    return "?" if tensor["shape"] is None else format_shape(tuple(tensor["shape"]))
+
+
 def _tensors(title: str, tensors: list[Json]) -> None:
     click.echo(f"\n{title}:")
     headers = ("#", "NAME", "SHAPE", "TYPE", "LAYOUT", "QUANTIZATION", "FORMAT", "NORMALISATION")
@@ -62,7 +66,7 @@ def _tensors(title: str, tensors: list[Json]) -> None:
         (
             str(k),
             tensor["name"],
-            format_shape(tuple(tensor["shape"])),
+            _shape(tensor),
             tensor["dtype"],
             tensor["layout"],
             _quantization(tensor["quantization"]),
@@ -118,7 +122,7 @@ def _layers(layers: list[Json]) -> None:
         (
             "" if layer["index"] is None else str(layer["index"]),
             layer["type"],
-            ", ".join(f"{format_shape(tuple(t['shape']))} {t['dtype']}" for t in layer["outputs"]),
+            ", ".join(f"{_shape(t)} {t['dtype']}" for t in layer["outputs"]),
             short_name(layer["name"]),
         )
         for layer in layers

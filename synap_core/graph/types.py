@@ -41,10 +41,12 @@ def type_of(value: ir.Value) -> TensorType:
     Raises:
         GraphError: The value has no element type or an open shape.
     """
-    if value.dtype is None or value.shape is None or not value.shape.is_static():
+    # Importers ask for the type of every operand: this is worth one pass over the dimensions.
+    dims = None if value.shape is None else value.shape.dims
+    if value.dtype is None or dims is None or not all(isinstance(dim, int) for dim in dims):
         msg = f"value {value.name!r} has no static type"
         raise GraphError(msg)
-    return TensorType(value.dtype, tuple(int(dim) for dim in value.shape.numpy()))
+    return TensorType(value.dtype, tuple(dim for dim in dims if isinstance(dim, int)))
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:

@@ -63,16 +63,18 @@ def local_response_normalization(call: Call) -> ir.Value:
 def _within_channel(call: Call, x: ir.Value, size: int) -> ir.Value:
     """``x * (1 + alpha * m) ** -beta``, ``m`` the mean of the squares around, zeros of the padding included.
 
-    ``k`` has no part in it.
+    ``k`` has no part in it. Items are made smaller before they are squared: types of 16 and 8 bits hold no large
+    squares.
     """
     options = call.parameters("lrn_param")
     # A window beyond the whole map has the same sum.
     pads = tuple(min(size // 2, items) for items in shape_of(x)[2:])
     kernel = tuple(2 * pad + 1 for pad in pads)
     window = Window(kernel=kernel, strides=(1, 1), pads=pads, dilations=(1, 1))
-    mean = pooled(call, call.emit("Mul", x, x), AVE, window, round_up=True)
     alpha = options.alpha * math.prod(kernel) / size**2
-    root = call.emit("Pow", linear(call, mean, alpha, 1.0), call.constant(-float(options.beta)))
+    small = linear(call, x, math.sqrt(abs(alpha)), 0.0)
+    mean = pooled(call, call.emit("Mul", small, small), AVE, window, round_up=True)
+    root = call.emit("Pow", linear(call, mean, math.copysign(1.0, alpha), 1.0), call.constant(-float(options.beta)))
     return call.emit("Mul", x, root)
 
 

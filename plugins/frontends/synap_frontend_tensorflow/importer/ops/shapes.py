@@ -31,7 +31,7 @@ def shape_n(call: Call) -> list[ir.Value]:
 @operator("Size")
 def size(call: Call) -> ir.Value:
     """Number of items: a constant."""
-    return call.build.constant(np.asarray(type_of(call.input(0)).size, _index_type(call)))
+    return _integers(call, type_of(call.input(0)).size)
 
 
 @operator("Rank")
@@ -41,7 +41,17 @@ def rank(call: Call) -> ir.Value:
 
 
 def _row(call: Call, value: ir.Value) -> ir.Value:
-    return call.build.constant(np.asarray(shape_of(value), _index_type(call)))
+    return _integers(call, shape_of(value))
+
+
+def _integers(call: Call, sizes: int | Sequence[int]) -> ir.Value:
+    """Sizes in the type that the operator gives them."""
+    wide = np.asarray(sizes, np.int64)
+    narrow = wide.astype(_index_type(call))
+    if np.any(narrow != wide):
+        msg = f"sizes up to {wide.max()} in {narrow.dtype}"
+        raise UnsupportedError(msg)
+    return call.build.constant(narrow)
 
 
 def _index_type(call: Call) -> np.dtype:
