@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from synap_core.canonical.refusals import Refusal, fallbacks, moved
+from synap_core.canonical.division import canonical_delegates, divide
+from synap_core.canonical.refusals import Refusal
 from synap_core.convert import open_request
-from synap_core.delegate_rules import Assignment, assign_delegates, check_support, is_canonical
 from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
-from synap_core.partition import Part, partition
+from synap_core.partition import Part
 from synap_core.payloads import Delegate, QuantizationAlgorithm, Target, require_type
 from synap_core.request import ConvertRequest, Opened
-from synap_core.restrictions import check_capabilities
 from synap_core.subgraphs import Cost, Support
 
 if TYPE_CHECKING:
@@ -185,7 +184,8 @@ class _Estimator:
 
     def run(self, notes: list[str]) -> Estimate:
         opened = self._opened
-        parts, lowering, lines = self._split()
+        division = divide(self._given, self._host, self._lowering, branch_split=self._request.branch_split)
+        parts, lowering, lines = division.parts, division.lowering, division.moved
         self._check_quantization(parts)
         operations = () if lowering is None else tuple(self._operations(parts, lowering))
         names = [part.assignment.delegate for part in parts]
@@ -205,33 +205,6 @@ class _Estimator:
             notes=(*notes, *expected),
         )
 
-    def _split(self) -> tuple[tuple[Part, ...], Lowering | None, list[str]]:
-        """Subgraphs, refused layers being on the delegate that takes them; and a line about each of those."""
-        opened, host = self._opened, self._host
-        source, selection = opened.source, opened.selection
-        assigned: Mapping[int, Assignment] = assign_delegates(
-            source, selection.layers, opened.meta, opened.target, host
-        )
-        others = fallbacks(source, opened.target, host)
-        lines: list[str] = []
-        while True:
-            check_capabilities(self._given, assigned, host.delegates, profiling=False)
-            parts = partition(
-                selection.layers,
-                assigned,
-                selection.inputs,
-                selection.outputs,
-                branch_split=self._request.branch_split,
-            )
-            lowering = self._lowering(parts)
-            # A target lists what it prefers first, and what runs everything last.
-            refusals = [] if lowering is None else [r for r in lowering.refusals if r.delegate not in others[-1:]]
-            if not refusals or not others:
-                return parts, lowering, lines
-            assigned, found = moved(refusals, source, assigned, others[-1])
-            check_support(source, selection.layers, assigned, opened.target, host)
-            lines += found
-
     def _check_quantization(self, parts: Sequence[Part]) -> None:
         """Refuse a quantization that a conversion refuses before it reads samples.
 
@@ -240,7 +213,7 @@ class _Estimator:
                 possible.
         """
         section = self._given.meta.quantization
-        canonical = self._canonical(parts)
+        canonical = canonical_delegates(parts, self._opened.source, self._host)
         if section is None or not section.enabled or not canonical:
             return
         from synap_core.canonical.lowering import Lowering
@@ -249,15 +222,7 @@ class _Estimator:
         load_options(self._given.meta, self._host.find(QuantizationAlgorithm, section.algorithm))
         Lowering(self._given, parts, canonical, self._request, self._host)
 
-    def _canonical(self, parts: Sequence[Part]) -> dict[int, Delegate]:
-        """Delegates that compile the canonical graph, by the position of their subgraphs."""
-        delegates = {index: self._host.delegates[part.assignment.delegate] for index, part in enumerate(parts)}
-        return {index: item for index, item in delegates.items() if is_canonical(item, self._opened.source)}
-
-    def _lowering(self, parts: Sequence[Part]) -> Lowering | None:
-        canonical = self._canonical(parts)
-        if not canonical:
-            return None
+    def _lowering(self, parts: Sequence[Part], canonical: Mapping[int, Delegate]) -> Lowering:
         from synap_core.canonical.lowering import Lowering
 
         return Lowering(self._opened, parts, canonical, self._request, self._host, real_type=self._dtype)

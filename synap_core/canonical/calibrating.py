@@ -93,13 +93,7 @@ class Calibration:
         Raises:
             InputError: The data set cannot be used, or a wanted accuracy cannot be reached.
         """
-        before = self._native_constants()
-        quantizer = Quantizer(self._region.graph, self._opened, self._request, self._host, layering=self.layering)
-        after = self._native_constants()
-        if before.keys() != after.keys() or any(after[name] is not tensor for name, tensor in before.items()):
-            msg = "the quantization changes weights of layers that run in the source format, which keep theirs"
-            where = self._opened.meta.where("quantization", "options") or None
-            raise InputError(msg, where=where, hint="turn off the option that evens out channels of layers")
+        quantizer = self.quantizer()
         accuracy = self._request.target_accuracy
         result = quantize_graph(quantizer, accuracy, None if accuracy is None else self._cost())
         plan, parameters = result.quantized.plan, result.quantized.parameters
@@ -110,6 +104,25 @@ class Calibration:
             notes=result.notes,
             warnings=(*self._idle, *result.quantized.warnings),
         )
+
+    def quantizer(self, samples: Sequence[str] = ()) -> Quantizer:
+        """Make ready to quantize.
+
+        Args:
+            samples: One glob for each input, of samples that are not quantized with but that what is quantized is run
+                on.
+
+        Raises:
+            InputError: The data set cannot be used, or an option changes what stays as the model says.
+        """
+        before = self._native_constants()
+        made = Quantizer(self._region.graph, self._opened, self._request, self._host, samples, layering=self.layering)
+        after = self._native_constants()
+        if before.keys() != after.keys() or any(after[name] is not tensor for name, tensor in before.items()):
+            msg = "the quantization changes weights of layers that run in the source format, which keep theirs"
+            where = self._opened.meta.where("quantization", "options") or None
+            raise InputError(msg, where=where, hint="turn off the option that evens out channels of layers")
+        return made
 
     def _restrict(
         self, groups: Sequence[Group], types: Mapping[str, str], raised: Mapping[str, str]

@@ -30,6 +30,7 @@ from synap_core.subgraphs import Support
 if TYPE_CHECKING:
     from synap_core.canonical.calibrating import Calibration
     from synap_core.metafile import Metafile
+    from synap_core.quantization.pipeline import Quantizer
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,14 @@ class Lowering:
         done = self._calibration.run()
         lowered = self._cut(done.plan, done.graph)
         return replace(lowered, listings=done.listings, notes=done.notes, warnings=done.warnings)
+
+    def quantizer(self, samples: Sequence[str] = ()) -> Quantizer | None:
+        """What quantizes these graphs, made ready; None when the metafile asks for none. Raises as `run`.
+
+        Args:
+            samples: As those of `Quantizer`.
+        """
+        return None if self._calibration is None else self._calibration.quantizer(samples)
 
     def operations(self) -> Iterator[tuple[int, Group, str]]:
         """Operations of canonical delegates, in execution order: position of the subgraph, operation, data type."""

@@ -37,7 +37,11 @@ SAME_DATA = (
 @click.option("--weights", type=PATH, metavar="FILE", help="Its weights, for formats that keep them apart.")
 @click.option("--meta", type=PATH, required=True, metavar="FILE", help="The metafile, with a quantization.")
 @click.option(
-    "--target", default="GENERIC", show_default=True, metavar="SOC", help="The system on chip it is converted for."
+    "--target",
+    default="GENERIC",
+    show_default=True,
+    metavar="SOC",
+    help="The system on chip it is converted for, which tells what a layer is.",
 )
 @click.option("--frontend", metavar="NAME", help="Read the model with this frontend, whatever the file is called.")
 @click.option(

@@ -123,6 +123,9 @@ class Quantizer:
         samples: One glob for each input, of samples that are not quantized with but that what is quantized is run on.
         layering: Its layers.
 
+    Attributes:
+        warnings: What the user should be told about how the graph came about.
+
     Raises:
         InputError: The metafile, the data set or the graph cannot be used.
         PluginError: The algorithm broke its contract.
@@ -145,6 +148,7 @@ class Quantizer:
         require_float(graph, meta)
         self._graph, self._opened, self._host = graph, opened, host
         self._layering = layering
+        self.warnings: tuple[str, ...] = ()
         self._settings: Quantization = meta.quantization
         self._scheduler = request.scheduler
         self._cache = None if request.cache_dir is None else Cache(request.cache_dir)
@@ -193,7 +197,7 @@ class Quantizer:
             plan=plan,
             parameters=replace(parameters, notes=(*self._notes, *parameters.notes)),
             runner=self._shown,
-            warnings=(*plan.notes, *warnings),
+            warnings=(*self.warnings, *plan.notes, *warnings),
         )
 
     def _calibrated(self, plan: Plan) -> tuple[Parameters, tuple[str, ...]]:
@@ -229,6 +233,9 @@ class Quantizer:
 def open_quantizer(request: ConvertRequest, host: PluginHost, *, samples: Sequence[str] = ()) -> Quantizer:
     """Open, cut and normalise a model, and make it ready to be quantized as its metafile says.
 
+    What delegates of the target quantize, in their layers and with their types, is quantized as a conversion would;
+    where there is nothing of that, the whole graph with the layers of the core.
+
     Args:
         request: The model, its metafile, and what to work with.
         host: Where plugins are.
@@ -244,7 +251,27 @@ def open_quantizer(request: ConvertRequest, host: PluginHost, *, samples: Sequen
     if opened.meta.quantization is None or not opened.meta.quantization.enabled:
         msg = "the metafile asks for no quantization: it has no 'dataset' under 'quantization'"
         raise InputError(msg, where=request.meta, hint="add 'quantization: {dataset: samples/*.jpg}'")
-    return Quantizer(canonical_graph(opened), opened, request, host, samples)
+    found = _for_delegates(opened, request, host, samples)
+    return found or Quantizer(canonical_graph(opened), opened, request, host, samples)
+
+
+def _for_delegates(
+    opened: Opened, request: ConvertRequest, host: PluginHost, samples: Sequence[str]
+) -> Quantizer | None:
+    """Quantizer of a model as it is divided among the delegates of the target; None when none of them quantizes."""
+    from synap_core.canonical.division import divide
+    from synap_core.canonical.lowering import Lowering
+
+    known = [host.delegates[name] for name in opened.target.delegates if name in host.delegates]
+    able = {delegate.name for delegate in known if "quantization" in delegate.capabilities}
+    if not able:
+        return None
+    division = divide(opened, host, lambda parts, canonical: Lowering(opened, parts, canonical, request, host))
+    used = {part.assignment.delegate for part in division.parts}
+    quantizer = division.lowering.quantizer(samples) if division.lowering is not None and used & able else None
+    if quantizer is not None:
+        quantizer.warnings += division.moved
+    return quantizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
