@@ -87,14 +87,17 @@ def refine(
     sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
     start = _best_ranges(plan, parameters, observers, sqnr_db, options)
     material = _material(plan, runner, _spread(fitted, MOST_FITTED))
-    best, found = _best_recipe(material, judge, start, recipes)
+    # With constants as they are, ranges are judged by another ratio than refinements.
+    plain = _judged(judge.sqnr_db, "none", start.parameters) if options.searches else replace(start, name="none")
+    best, found = _best_recipe(material, judge, plain, recipes)
     if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
         few = _spread(fitted, SEARCH_SAMPLES)
         quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES)), Judge(plan, runner, few)
         other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
         searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
-        tried, more = _best_recipe(material, judge, searched, recipes)
+        plain = _judged(judge.sqnr_db, "none", searched.parameters)
+        tried, more = _best_recipe(material, judge, plain, recipes)
         if _better(best, tried) is tried:
             best, start, found = tried, searched, more
     figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
@@ -123,15 +126,14 @@ def _best_ranges(
 
 
 def _best_recipe(
-    material: Material, judge: Judge, start: _Judged, recipes: Sequence[Recipe]
+    material: Material, judge: Judge, plain: _Judged, recipes: Sequence[Recipe]
 ) -> tuple[_Judged, list[_Judged]]:
     """The refinement that is clearly better than none and than the one before it, and all that were tried."""
-    plain = best = _judged(judge.sqnr_db, "none", start.parameters)
-    found = [plain]
+    best, found = plain, [plain]
     for recipe in recipes:
         if recipe.is_fallback and best is not plain:
             continue
-        found.append(_judged(judge.sqnr_db, recipe.name, sweep(material, start.parameters, recipe)))
+        found.append(_judged(judge.sqnr_db, recipe.name, sweep(material, plain.parameters, recipe)))
         best = _better(best, found[-1])
     return best, found
 
