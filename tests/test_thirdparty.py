@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 
@@ -204,9 +205,16 @@ def test_unknown_operator_that_is_cut_away_is_a_warning(convert_toy: ConvertToy)
     assert "layer 'q' has the operator 'swirl', which the toy format does not define" in converted.warnings
 
 
-def test_built_in_delegate_refuses_the_foreign_format(convert_toy: ConvertToy) -> None:
-    with pytest.raises(InputError, match="layer 'y'.* cannot run on cpu because .*, not toy"):
-        convert_toy(MODEL, "delegate: cpu")
+def test_built_in_delegate_runs_the_foreign_format_as_operators(convert_toy: ConvertToy) -> None:
+    (artifact,) = convert_toy(MODEL, "delegate: cpu").conversion.artifacts
+    assert (artifact.model_file, artifact.delegate) == ("subgraph_0.onnx", "onnx cpu=1 ")
+    session = onnxruntime.InferenceSession(artifact.model, providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": X})[0], THREE_X)
+
+
+def test_built_in_delegate_refuses_what_no_operator_expresses(convert_toy: ConvertToy) -> None:
+    with pytest.raises(InputError, match="1 layer cannot run on cpu: 'q' .*it cannot be expressed in ONNX operators"):
+        convert_toy(SWIRL, "delegate: cpu")
 
 
 def test_delegate_refuses_the_layers_of_another_format(host: PluginHost) -> None:
