@@ -36,8 +36,8 @@ MOST_HELD_BACK = 20
 QUICK_SAMPLES, SEARCH_SAMPLES = 3, 8
 """Samples that tell which slots do most damage, and that their ranges are compared on."""
 
-MOST_FITTED = 24
-"""Samples that a refinement is made with: more of them take time, and gained nothing."""
+MOST_FITTED = 40
+"""Samples that a refinement is made with; more of them gained nothing, and fewer lose a little."""
 
 CLEAR_GAIN_DB = 0.3
 """Gain on the samples that were held back which a refinement must have over what is simpler."""
@@ -46,7 +46,7 @@ QUANTIZED_BYTES = 112 << 20
 REAL_BYTES = 32 << 20
 """Memory for the values of samples that go through the quantized graph, and the graph of real numbers."""
 
-FEWEST_QUANTIZED, FEWEST_REAL = 24, 16
+FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
 """Samples that go through them whatever the memory: with fewer, chance decides."""
 
 RECIPES = (
