@@ -55,7 +55,7 @@ def changed(
     toy = ToyNpu()
     given: dict[str, object] = {} if overhead is None else {"overhead": overhead}
     given |= {} if cost is None else {"estimate": cost}
-    toy.delegate = replace(toy.delegate, **given)  # type: ignore[arg-type]
+    toy.delegate = replace(toy.delegate, **given)  # type: ignore[arg-type]  # fields of their own types
     return toy_host(toy)
 
 
@@ -216,8 +216,8 @@ def test_overhead_needs_operations() -> None:
             name="dsp",
             summary="",
             formats=frozenset({"tflite"}),
-            support=lambda *_: None,  # type: ignore[arg-type, return-value]
-            compile=lambda _: None,  # type: ignore[arg-type, return-value]
+            support=lambda *_: None,  # type: ignore[arg-type, return-value]  # never called
+            compile=lambda _: None,  # type: ignore[arg-type, return-value]  # never called
             overhead=lambda _: None,
         )
 

@@ -187,7 +187,12 @@ def test_a_result_that_is_quantized_in_another_way_stays() -> None:
 def test_a_value_in_between_that_others_read_stays() -> None:
     net = Net()
     seen: list[ir.Value] = []
-    found = PLAIN.build(net, between=lambda value: seen.append(value) or value)  # type: ignore[func-returns-value]
+
+    def between(value: ir.Value) -> ir.Value:
+        seen.append(value)
+        return value
+
+    found = PLAIN.build(net, between=between)
     model = net.model(found, net("Neg", seen[0]))
     before = op_types(model)
     normalised(model, DilateConv)
