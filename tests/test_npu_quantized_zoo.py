@@ -46,18 +46,12 @@ class Run:
     kind: str
     folder: Path
 
-    def __call__(self, *, cut: bool) -> Conversion:
-        """Convert.
-
-        Args:
-            cut: Leave out what the model does not want measured with the rest.
-        """
+    def __call__(self) -> Conversion:
+        """Convert."""
         for number, array in enumerate(chosen(self.model, self.zoo, "calibration")):
             np.save(self.folder / f"{number:02}.npy", array)
         options = "options: {rounding: nearest, bias_correction: false}"
         lines = [f"quantization: {{{KINDS[self.kind]}, {options}, dataset: ['*.npy']}}", self.model.head]
-        if cut and self.model.output:
-            lines.append(f"outputs: [{{name: {self.model.output}}}]")
         meta = self.folder / "meta.yaml"
         meta.write_text("\n".join(lines), encoding="utf-8")
         request = ConvertRequest(model=self.zoo / f"models/{self.model.path}", target="VS680", meta=meta, jobs=1)
@@ -85,7 +79,7 @@ def noise_ratio_db(exact: Sequence[Sequence[np.ndarray]], found: Sequence[Sequen
 @pytest.mark.parametrize(NAMES, CASES)
 def test_a_program_is_as_exact_as_the_qdq_model_of_its_graph(zoo: Path, model: FloatModel, run: Run) -> None:
     """Both against the float model, over samples that were not calibrated on."""
-    conversion, compute = run(cut=True), in_float(zoo, model)
+    conversion, compute = run(), in_float(zoo, model)
     (subgraph,) = conversion.subgraphs
     assert subgraph.graph is not None
     session = unoptimised(ir.to_proto(to_qdq(subgraph.graph)))
@@ -108,7 +102,7 @@ def test_a_program_is_as_exact_as_the_qdq_model_of_its_graph(zoo: Path, model: F
 @pytest.mark.parametrize(NAMES, CASES)
 def test_no_layer_is_more_than_a_unit_from_the_rounded_real_number(zoo: Path, model: FloatModel, run: Run) -> None:
     """Each operation is given what the program computed before, which it and the real numbers have exactly."""
-    conversion = run(cut=False)
+    conversion = run()
     subgraph, (artifact,) = conversion.subgraphs[0], conversion.artifacts
     program = Program(artifact.model, subgraph)
     assert subgraph.graph is not None

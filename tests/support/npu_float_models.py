@@ -32,8 +32,6 @@ class FloatModel:
         path: Below the zoo's folder of models.
         samples: Gives those of ``calibration`` or ``evaluation``, given the zoo.
         head: Lines of the metafile that it needs.
-        output: Tensor in front of probabilities that the whole is measured at: those of the few samples or pixels in
-            doubt would count for more than all others.
         evaluation: How many samples to evaluate. Where a result is a few numbers, which way each rounding goes changes
             the ratio of few samples by decibels.
         slow: Its tests take minutes together.
@@ -42,7 +40,6 @@ class FloatModel:
     path: str
     samples: Callable[[Path, str], Iterator[np.ndarray]]
     head: str = ""
-    output: str = ""
     evaluation: int = SAMPLES
     slow: bool = False
 
@@ -93,20 +90,17 @@ MODELS = (
         path="ocr/ch_PP-OCRv4_det_infer.onnx",
         samples=_text,
         head=f"inputs: [{{name: x, shape: {list(TEXT_SHAPE)}}}]",
-        output="p2o.Add.281",
         slow=True,
     ),
     FloatModel(path="detection/face_detection_front.tflite", samples=_images(128, 127.5, 127.5)),
     FloatModel(
         path="mlperf_tiny/vww_96_float.tflite",
         samples=_images(96, 0, 255),
-        output="model/dense/MatMul;model/dense/BiasAdd",
         evaluation=60,
     ),
     FloatModel(
         path="mlperf_tiny/pretrainedResnet.tflite",
         samples=_images(32, 0, 1),
-        output="model/dense/MatMul;model/dense/BiasAdd",
         evaluation=60,
     ),
     FloatModel(path="mlperf_tiny/ad01_fp32.tflite", samples=_machine_sounds),
@@ -125,18 +119,14 @@ def in_float(zoo: Path, model: FloatModel) -> Callable[[np.ndarray], Sequence[np
     path = zoo / f"models/{model.path}"
     if path.suffix == ".tflite":
         reference = Reference(path)
-        details = [detail for detail in reference.details() if detail["name"] == model.output] or reference.outputs
+        details = reference.outputs
 
         def compute(array: np.ndarray) -> Sequence[np.ndarray]:
             reference([array])
             return [reference.tensor(detail["index"]).copy() for detail in details]
 
         return compute
-    loaded = onnx.load(path)
-    if model.output:
-        loaded.graph.ClearField("output")
-        loaded.graph.output.append(onnx.ValueInfoProto(name=model.output))
-    session = unoptimised(loaded)
+    session = unoptimised(onnx.load(path))
     (name,) = (value.name for value in session.get_inputs())
     return lambda array: session.run(None, {name: array})
 

@@ -31,7 +31,8 @@ MODEL_FILE = "model.nb"
 META_FILE = "model.json"
 
 KERNEL_FORMATS = frozenset({"tflite"})
-"""Formats whose integers mean what reference kernels compute; in others, operators are those of real numbers."""
+"""Formats whose integers mean what reference kernels compute. In other models, and in those of these formats that are
+quantized here, operators are those of real numbers."""
 
 
 def compile_subgraph(subgraph: Subgraph) -> Artifact:
@@ -77,7 +78,8 @@ def _check(subgraph: Subgraph) -> None:
 
 def _compiled(subgraph: Subgraph, graph: ir.Model, parameters: NpuParameters) -> Result:
     names = {key: tensor.name for key, tensor in subgraph.source.tensors.items()}
-    kernels = subgraph.source.format in KERNEL_FORMATS
+    stored = any(tensor.quant is not None for tensor in subgraph.source.tensors.values())
+    kernels = stored and subgraph.source.format in KERNEL_FORMATS
     program = program_of(graph, subgraph.groups, REGISTRY, real_type, names, kernels=kernels)
     rows = layer_rows(program.operations, parameters)
     placement = placement_of(program, parameters)

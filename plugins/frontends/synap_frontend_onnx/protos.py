@@ -169,8 +169,9 @@ def find_schema(operator: str, version: int, domain: str) -> Schema | None:
 
 
 def all_schemas() -> Sequence[Schema]:
-    """Every version of every operator that the package knows."""
-    return onnx.defs.get_all_schemas_with_history()
+    """Every version of every operator that comes with the package; others may have registered more in this process."""
+    known = onnx.defs.get_all_schemas_with_history()
+    return [schema for schema in known if not schema.domain or schema.domain.startswith("ai.onnx")]
 
 
 def default_attributes(domain: str, operator: str, version: int) -> dict[str, AttributeProto]:

@@ -31,8 +31,8 @@ def convolution(request: Request) -> Form | None:
     - ``short``: as ``once``, with the nearest multiplier of 15 bits (32767 at the most) and ``2**(shift - 15)``
     - ``real``: ``sum * multiplier * 2**(shift - 53)``, rounded to float64, then to the nearest, ties away from zero
 
-    TFLite layers are rounded as their reference kernels do. Where all steps are powers of two results are the nearest,
-    ties towards plus infinity (``once``, or ``short``, which then is the same).
+    Layers of quantized TFLite models are rounded as their reference kernels do. In all others, and where all steps are
+    powers of two, results are the nearest, ties towards plus infinity (``once``, or ``short``, which then is the same).
 
     An activation that does more than cut is computed from ``x_scale * w_scale * sum`` in float32, and the result is
     divided by ``y_scale`` and rounded. A MaxPool behind it takes the largest results.

@@ -37,8 +37,8 @@ def matrix_multiply(request: Request) -> Form | None:
     if added is None or window is None:
         return None
     transposed = node.attributes.get_int("transB", 0)
-    rounding = rounding_of(node.op_type, *pair, output, added.tensor)
-    by = (wide_multiplier_of if rounding is Rounding.REAL else multiplier_of)(ratio_of(node.op_type, *pair, output))
+    rounding = rounding_of(request, *pair, added.tensor)
+    by = (wide_multiplier_of if rounding is Rounding.REAL else multiplier_of)(ratio_of(request, *pair))
 
     def lower(body: Body, inputs: Sequence[ir.Value]) -> list[ir.Value]:
         total, bound = _sums(body, inputs, pair, node, added)

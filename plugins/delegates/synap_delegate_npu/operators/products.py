@@ -193,8 +193,8 @@ def product_of(request: Request, axis: int) -> Product | None:
     if added is None:
         return None
     tail, op_type = added.tail, request.node.op_type
-    ratio = ratio_of(op_type, data, weights, request.output)
-    rounding = rounding_of(op_type, data, weights, request.output, added.tensor)
+    ratio = ratio_of(request, data, weights)
+    rounding = rounding_of(request, data, weights, added.tensor)
     if rounds_twice(tail, ratio, request.output):
         tail, rounding = tail[1:], Rounding.TWICE
     pool = tail[-1] if tail and tail[-1].op_type == "MaxPool" else None
@@ -214,31 +214,38 @@ def product_of(request: Request, axis: int) -> Product | None:
     )
 
 
-def ratio_of(op_type: str, one: Tensor, other: Tensor, output: Tensor) -> Reals:
+def ratio_of(request: Request, one: Tensor, other: Tensor) -> Reals:
     """Steps of the output that one of each sum is; for an output without steps that of the sum.
 
-    The product of two scales is rounded to float32 in convolutions of uint8 and in products of two computed matrices.
+    The product of two scales is rounded to float32 in convolutions of uint8 and in products of two computed matrices,
+    where reference kernels say what is right.
 
     Source: TFLite ``GetQuantizedConvolutionMultipler`` and ``PopulateConvolutionQuantizationParams``
     (kernels/kernel_util.cc); observed of LiteRT 2, whose fully connected layers do not round it.
     """
-    whole = other.quant is not None and other.quant.axis is None
+    op_type, output = request.node.op_type, request.output
+    whole = request.kernels and other.quant is not None and other.quant.axis is None
     step = np.asarray(one.scale * other.scale)
     if whole and (op_type == "MatMul" or (op_type in CONVOLUTIONS and one.dtype == "uint8")):
         step = np.asarray(np.float32(one.scale) * np.float32(other.scale), np.float64)
     return step / output.scale if output.is_integer else step
 
 
-def rounding_of(op_type: str, one: Tensor, other: Tensor, output: Tensor, bias: Tensor | None) -> Rounding:
-    """How sums are rounded: as the reference kernels do, and to the nearest where all steps are powers of two.
+def rounding_of(request: Request, one: Tensor, other: Tensor, bias: Tensor | None) -> Rounding:
+    """How sums are rounded: as the reference kernels do, and to the nearest where these do not say what is right.
+
+    They do not where all steps are powers of two, either.
 
     Source: observed of LiteRT 2.
     """
+    op_type, output = request.node.op_type, request.output
     wide = one.dtype in ("int16", "uint16")
     if all(t.quant is not None and t.quant.fractional_length is not None for t in (one, other, output)):
         return Rounding.SHORT if wide else Rounding.ONCE
     if op_type == "Gemm":
         return Rounding.REAL
+    if not request.kernels:
+        return Rounding.ONCE
     narrow_bias = bias is not None and bias.dtype == "int32"
     return Rounding.SHORT if wide and not narrow_bias else Rounding.TWICE
 
