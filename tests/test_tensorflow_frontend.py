@@ -289,7 +289,7 @@ def test_a_loop_that_the_outputs_need_is_named() -> None:
 def test_operators_that_cannot_be_imported_say_what_to_do(operator: str, message: str) -> None:
     graph = relus("a")
     graph.node(operator, ["a"], name="odd")
-    graph.graph.library.function.add().signature.name = "helper"
+    graph.graph.functions.function.add().signature.name = "helper"
     assert reason(graph.serialize(), {"x": [1, 4]}, ["odd"]).startswith(message)
 
 

@@ -156,7 +156,7 @@ def read_graph(definition: Message) -> Graph:
             f"a node reads output {outputs_read[producer]} of {producer!r}; the graph has at most {MAX_OUTPUTS} outputs"
         )
         raise InputError(msg, hint=DAMAGED)
-    functions = frozenset(function.signature.name for function in definition.library.function)
+    functions = frozenset(function.signature.name for function in definition.functions.function)
     return Graph(nodes=nodes, functions=functions, outputs_read=outputs_read)
 
 

@@ -22,7 +22,7 @@ PACKAGE = "synap.tensorflow"
 """A name of our own, in a pool of our own: another package may have registered the original in the same process."""
 
 MESSAGES: dict[str, str] = {
-    "GraphDef": "node 1 *NodeDef, library 2 FunctionDefLibrary, version 3 int32, versions 4 VersionDef",
+    "GraphDef": "node 1 *NodeDef, functions 2 FunctionDefLibrary, version 3 int32, versions 4 VersionDef",
     "NodeDef": "name 1 string, op 2 string, input 3 *string, device 4 string, attr 5 {AttrValue",
     "AttrValue": "list 1 |ListValue, s 2 |bytes, i 3 |int64, f 4 |float, b 5 |bool, type 6 |int32, "
     "shape 7 |TensorShapeProto, tensor 8 |TensorProto, placeholder 9 |string, func 10 |NameAttrList",
