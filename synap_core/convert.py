@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synap_core.cache import Cache
+from synap_core.canonical.division import canonical_delegates
 from synap_core.canonical.refusals import check_fallback, moved, refused
 from synap_core.conversion import Conversion, Converted
 from synap_core.delegate_parameters import delegate_parameters
-from synap_core.delegate_rules import Assignment, assign_delegates, check_support, is_canonical
+from synap_core.delegate_rules import Assignment, assign_delegates, check_support
 from synap_core.describe import Describer
 from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
@@ -106,8 +107,7 @@ def _converted(opened: Opened, request: ConvertRequest, host: PluginHost) -> Con
 
 def _lowering(opened: Opened, parts: Sequence[Part], request: ConvertRequest, host: PluginHost) -> Lowering | None:
     """What makes the graphs of delegates that compile the canonical graph; None when there are no such delegates."""
-    delegates = {index: host.delegates[part.assignment.delegate] for index, part in enumerate(parts)}
-    canonical = {index: item for index, item in delegates.items() if is_canonical(item, opened.source)}
+    canonical = canonical_delegates(parts, opened.source, host)
     if not canonical:
         return None
     from synap_core.canonical.lowering import Lowering

@@ -1,6 +1,6 @@
 """The messages of frozen graphs: the one module that uses the ``protobuf`` package.
 
-The schema holds what this frontend reads, under the public names and field numbers of ``graph.proto``,
+The schema holds what this frontend reads, under the public field numbers, and mostly names, of ``graph.proto``,
 ``node_def.proto``, ``attr_value.proto``, ``tensor.proto``, ``tensor_shape.proto``, ``types.proto``, ``function.proto``,
 ``versions.proto``, ``meta_graph.proto`` and ``saved_model.proto``. Fields that it leaves out are unknown fields to the
 parser, which tolerates them.
