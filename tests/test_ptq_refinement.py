@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from synap_core.graph.annotations import set_quant
 from synap_core.graph.build import GraphBuilder
-from synap_core.graph.groups import group
+from synap_core.graph.groups import Group, group
 from synap_core.quantization.calibrate import calibrate
 from synap_core.quantization.data_types import input_layer_id
 from synap_core.quantization.parameters import Parameters, annotate, solve
@@ -28,7 +29,8 @@ from synap_quantization_ptq.refinement.products import Product
 from synap_quantization_ptq.refinement.ranges import search
 from synap_quantization_ptq.refinement.rounding import damp, round_rows
 from synap_quantization_ptq.refinement.steps import MOST_ROWS, SHARES, fitted_steps, shared_step
-from synap_quantization_ptq.refinement.sweep import Material, Recipe, channel_means, product_means, products, sweep
+from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, sweep
+from synap_quantization_ptq.refinement.workers import Workers
 from synap_runtime_onnx.graph_session import GraphSession
 
 FLOAT = ir.DataType.FLOAT
@@ -53,6 +55,12 @@ class Arrays:
 
 def runner_of(arrays: Sequence[np.ndarray]) -> GraphRunner:
     return GraphRunner(GraphSession, Arrays(arrays), 2)  # type: ignore[arg-type]  # a list is as good as an iterator
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with Workers(2) as made:
+        yield made
 
 
 def node_of(op_type: str, shape: tuple[int, ...], weights: np.ndarray, **attributes: object) -> ir.Model:
@@ -110,6 +118,53 @@ def test_rows_of_a_transposed_convolution_are_its_kernel_positions() -> None:
     expected = GraphSession(model).run({"x": x})[0]
     result = (product.rows(w) @ product.terms(x, np.arange(4)))[0].reshape(2, 2, 2, 2, 2)
     np.testing.assert_allclose(result.transpose(0, 3, 1, 4, 2).reshape(1, 2, 4, 4), expected, atol=1e-5)
+
+
+def mean_of(model: ir.Model, x: np.ndarray, channel: int) -> np.ndarray:
+    y = GraphSession(model).run({"x": x})[0].astype(np.float64)
+    return np.asarray(y.mean(axis=tuple(axis for axis in range(y.ndim) if axis != channel % y.ndim)))
+
+
+TRANSPOSED = {
+    "strided": {"strides": [2, 2]},
+    "padded": {"strides": [2, 1], "pads": [1, 0, 0, 2]},
+    "longer": {"strides": [3, 2], "output_padding": [1, 1], "pads": [0, 1, 1, 1]},
+    "dilated": {"dilations": [2, 1], "group": 2},
+    "same": {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    "shaped": {"strides": [2, 2], "output_shape": [9, 8]},
+}
+
+
+@pytest.mark.parametrize(("shape", "kernel", "attributes"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_means_of_terms_make_the_means_of_a_convolution(
+    shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object]
+) -> None:
+    rng = np.random.default_rng(4)
+    x, w = rng.integers(0, 256, shape).astype(np.uint8), rng.normal(size=kernel).astype(np.float32)
+    model = node_of("Conv", shape, w, **attributes)
+    product = product_of(model)
+    result = product.channel_means(product.rows(w), product.term_means(x, 100))
+    np.testing.assert_allclose(result, mean_of(model, x.astype(np.float32) - 100, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("attributes", TRANSPOSED.values(), ids=TRANSPOSED)
+def test_means_of_terms_make_the_means_of_a_transposed_convolution(attributes: dict[str, object]) -> None:
+    rng = np.random.default_rng(5)
+    x, w = rng.normal(size=(1, 4, 5, 4)).astype(np.float32), rng.normal(size=(4, 3, 3, 2)).astype(np.float32)
+    model = node_of("ConvTranspose", x.shape, w, **attributes)
+    product = product_of(model)
+    result = product.channel_means(product.rows(w), product.term_means(x))
+    np.testing.assert_allclose(result, mean_of(model, x, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("op_type", "shape"), [("Gemm", (3, 5)), ("MatMul", (2, 3, 5)), ("MatMul", (5,))])
+def test_means_of_terms_make_the_means_of_a_matrix_product(op_type: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(6)
+    x, w = rng.normal(size=shape).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32)
+    model = node_of(op_type, shape, w)
+    product = product_of(model)
+    result = product.channel_means(product.rows(w), product.term_means(x))
+    np.testing.assert_allclose(result, mean_of(model, x, -1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
@@ -253,20 +308,33 @@ def started(count: int) -> tuple[Plan, Parameters, GraphRunner, Mapping[str, obj
     return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner, seen.observers
 
 
+def material_of(plan: Plan, runner: GraphRunner, workers: Workers, real: int = 0) -> Material:
+    everything = range(runner.count)
+    means = product_means(plan, runner, everything)
+    return Material(
+        plan=plan, runner=runner, quantized=everything, real=everything[:real], means=means, workers=workers
+    )
+
+
+def operand_of(layer: Group) -> str:
+    value = layer.nodes[0].inputs[0]
+    assert value is not None
+    return str(value.name)
+
+
 def noise(plan: Plan, parameters: Parameters, arrays: Sequence[np.ndarray]) -> float:
     real, other = GraphSession(plan.graph), runner_of(arrays).open(annotate(plan, parameters))
     return sum(float(np.sum(np.square(real.run({"x": a})[0] - other.run({"x": a})[0]))) for a in arrays)
 
 
-def test_stream_gives_what_the_whole_quantized_graph_gives() -> None:
+def test_stream_gives_what_the_whole_quantized_graph_gives(workers: Workers) -> None:
     plan, parameters, runner, _ = started(3)
-    stream = Stream(plan, parameters, runner, range(3))
+    stream = Stream(plan, parameters, runner, range(3), workers)
     for item in plan.groups[:-1]:
         stream.advance(item.nodes)
-    last = plan.groups[-1]
-    name = str(last.nodes[-1].outputs[0].name)
-    found = stream.run(last.nodes, [name], lambda arrays: arrays[0])
-    whole = runner.open(annotate(plan, parameters), integers=True)
+    name = operand_of(plan.groups[-1])
+    found = list(map(stream.reader(name), range(stream.count)))
+    whole = runner.open(annotate(plan, parameters), [name], integers=True)
     for result, array in zip(found, images(3), strict=True):
         quant = parameters.activations["x"]
         integers = np.clip(np.rint(array / np.float32(quant.scale[0])) + quant.zero_point[0], 0, 255).astype(np.uint8)
@@ -275,48 +343,46 @@ def test_stream_gives_what_the_whole_quantized_graph_gives() -> None:
 
 @pytest.mark.parametrize("quantized", [True, False], ids=["quantized", "real"])
 def test_values_that_are_computed_again_are_those_that_would_be_kept(
-    monkeypatch: pytest.MonkeyPatch, quantized: bool
+    monkeypatch: pytest.MonkeyPatch, workers: Workers, quantized: bool
 ) -> None:
     monkeypatch.setattr(layers, "LATE_GROWTH", 1)
     plan, parameters, runner, _ = started(5)
     passed = []
     for least in (1, 1 << 40):
         monkeypatch.setattr(layers, "LATE_ITEMS", least)
-        stream = Stream(plan, parameters if quantized else None, runner, range(5))
+        stream = Stream(plan, parameters if quantized else None, runner, range(5), workers)
         stream.advance(plan.groups[0].nodes)
         assert ("x" in stream._kept) == (least == 1)
-        name = str(plan.groups[1].nodes[0].inputs[0].name)
-        values = list(stream.values(name, lambda number, array: (number, array.copy())))
+        name = operand_of(plan.groups[1])
+        values = [stream.reader(name)(sample).copy() for sample in range(5)]
         stream.advance(plan.groups[1].nodes)
         after = str(plan.groups[1].nodes[-1].outputs[0].name)
-        passed.append((values, [array.copy() for array in stream.values(after, lambda _, array: array)]))
+        passed.append((values, [stream.reader(after)(sample).copy() for sample in range(5)]))
     (again, then), (kept, later) = passed
-    assert [number for number, _ in again] == [number for number, _ in kept] == list(range(5))
     # Real numbers are kept in float16, and computed in float32.
-    for one, other in zip([*(array for _, array in again), *then], [*(a for _, a in kept), *later], strict=True):
+    for one, other in zip([*again, *then], [*kept, *later], strict=True):
         np.testing.assert_allclose(one.astype(float), other.astype(float), rtol=0 if quantized else 2e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize(("count", "corrected"), [(40, True), (3, False)])
-def test_weights_are_corrected_only_where_there_are_enough_positions(count: int, corrected: bool) -> None:
+def test_weights_are_corrected_only_where_there_are_enough_positions(
+    workers: Workers, count: int, corrected: bool
+) -> None:
     plan, parameters, runner, _ = started(40)
     # Inputs that are cut off at half of their range: corrected weights make up for it. Each has 27 of them.
     halved = dict(parameters.activations)
     halved["x"] = replace(halved["x"], scale=(halved["x"].scale[0] / 2,))
     start = replace(parameters, activations=halved)
-    means = product_means(plan, runner, range(40))
-    material = Material(plan=plan, runner=runner, quantized=range(40), real=range(count), means=means)
+    material = material_of(plan, runner, workers, real=count)
     plain = sweep(material, start, Recipe(name="r", correction=1e-12))
     tried = sweep(material, start, Recipe(name="r", correction=0.5))
     same = np.array_equal(plain.constants["w1"].integers, tried.constants["w1"].integers)
     assert same is not corrected
 
 
-def test_weights_are_the_same_when_layers_are_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_the_same_when_layers_are_run_again(monkeypatch: pytest.MonkeyPatch, workers: Workers) -> None:
     plan, parameters, runner, _ = started(12)
-    material = Material(
-        plan=plan, runner=runner, quantized=range(12), real=(), means=product_means(plan, runner, range(12))
-    )
+    material = material_of(plan, runner, workers)
     kept = sweep(material, parameters, Recipe(name="r", bias=True))
     monkeypatch.setattr(layers, "LATE_ITEMS", 1)
     monkeypatch.setattr(layers, "LATE_GROWTH", 1)
@@ -336,34 +402,30 @@ def test_peak_is_the_most_that_layers_need_at_a_time() -> None:
     assert peak_items(planned()) == 8 * 100 + 6 * 100
 
 
-def test_bias_correction_keeps_the_mean_of_every_product() -> None:
+def test_bias_correction_keeps_the_mean_of_every_product(workers: Workers) -> None:
     plan, parameters, runner, _ = started(6)
-    means = product_means(plan, runner, range(6))
-    material = Material(plan=plan, runner=runner, quantized=range(6), real=(), means=means)
+    material = material_of(plan, runner, workers)
     corrected = sweep(material, parameters, Recipe(name="b", rounding=False, bias=True))
-    # The last product of the corrected graph, computed from what the quantized graph gives in front of it.
-    product = list(products(plan).values())[-1]
-    stream = Stream(plan, corrected, runner, range(6))
-    for item in plan.groups:
-        if item.layer_id == list(products(plan))[-1]:
-            found = stream.run(item.nodes, [product.output], lambda a: channel_means(a[0], product), exact=True)
-            step = corrected.constants["b2"].quant.scale[0]
-            np.testing.assert_allclose(np.mean(found, axis=0), means[product.output], atol=step)
-        stream.advance(item.nodes)
+    for product, bias in zip(products(plan).values(), ("b1", "b2"), strict=True):
+        model = annotate(plan, corrected)
+        found = next(value for node in model.graph for value in node.outputs if value.name == product.output)
+        set_quant(found, None)
+        session = runner.open(model, [product.output])
+        mean = np.mean([session.run({"x": array})[0].mean(axis=(0, 2, 3)) for array in images(6)], axis=0)
+        step = corrected.constants[bias].quant.scale[0]
+        np.testing.assert_allclose(mean, material.means[product.output], atol=step)
 
 
 @pytest.mark.parametrize("correction", [0.0, 0.5])
-def test_refined_parameters_are_better_on_other_samples(correction: float) -> None:
+def test_refined_parameters_are_better_on_other_samples(workers: Workers, correction: float) -> None:
     plan, parameters, runner, _ = started(24)
-    material = Material(
-        plan=plan, runner=runner, quantized=range(24), real=range(24), means=product_means(plan, runner, range(24))
-    )
+    material = material_of(plan, runner, workers, real=24)
     refined = sweep(material, parameters, Recipe(name="r", bias=True, correction=correction))
     others = [array + 0.1 for array in images(40)[24:]]
     assert noise(plan, refined, others) < noise(plan, parameters, others) / 2
 
 
-def test_damage_is_the_noise_of_one_rounded_tensor_at_the_output() -> None:
+def test_damage_is_the_noise_of_one_rounded_tensor_at_the_output(workers: Workers) -> None:
     plan, parameters, runner, _ = started(5)
     quant = parameters.activations["x"]
     real = GraphSession(plan.graph)
@@ -374,7 +436,9 @@ def test_damage_is_the_noise_of_one_rounded_tensor_at_the_output() -> None:
         exact, other = (real.run({"x": a.astype(np.float32)})[0] for a in (array, rounded))
         noise_of += float(np.linalg.norm(exact - other))
         signal += float(np.linalg.norm(exact))
-    assert Judge(plan, runner, range(5)).damage("x", quant) == pytest.approx((noise_of / signal) ** 2, rel=1e-3)
+    assert Judge(plan, runner, range(5), workers).damage("x", quant) == pytest.approx(
+        (noise_of / signal) ** 2, rel=1e-3
+    )
 
 
 def saturating() -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
@@ -399,22 +463,59 @@ def saturating() -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
     return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner, seen.observers
 
 
-def test_search_narrows_ranges_whose_large_numbers_do_not_matter_and_lowers_their_damage() -> None:
+def matrices(weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[Plan, Parameters, GraphRunner]:
+    """A product of matrices and an addition."""
+    rng = np.random.default_rng(8)
+    builder = GraphBuilder("net")
+    x = builder.input("x", FLOAT, (1, 6, 16))
+    y = builder.emit("MatMul", [x, builder.constant(rng.normal(size=weights).astype(np.float32), "w")])
+    y = builder.emit("Add", [y, builder.constant(rng.normal(size=bias).astype(np.float32), "b")])
+    model = builder.finish([y])
+    groups = group(model)
+    ids = [item.layer_id for item in groups] + [input_layer_id(value) for value in model.graph.inputs]
+    plan = make_plan(model, groups, dict.fromkeys(ids, "uint8"), scheme="asymmetric_affine")
+    runner = runner_of([rng.normal(size=(1, 6, 16)).astype(np.float32) for _ in range(12)])
+    seen = calibrate(plan, PostTraining(StandardOptions()), runner)
+    return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner
+
+
+@pytest.mark.parametrize("bias", [(), (1,), (4,), (1, 4)])
+def test_a_bias_of_any_shape_keeps_the_mean_of_the_product(workers: Workers, bias: tuple[int, ...]) -> None:
+    plan, parameters, runner = matrices((16, 4), bias)
+    parameters.constants["b"].integers[...] += 1000
+    material = material_of(plan, runner, workers)
+    corrected = sweep(material, parameters, Recipe(name="b", rounding=False, bias=True))
+    model = annotate(plan, corrected)
+    set_quant(model.graph.outputs[0], None)
+    session = runner.open(model)
+    found = np.mean([session.run(feeds)[0].mean(axis=(0, 1)) for feeds in runner.samples(range(12))], axis=0)
+    mean = material.means[next(iter(products(plan).values())).output]
+    if np.prod(bias) == 1:
+        mean, found = mean.mean(), found.mean()  # one number for all channels
+    np.testing.assert_allclose(found, mean, atol=corrected.constants["b"].quant.scale[0])
+
+
+def test_one_matrix_for_each_of_a_batch_is_rounded_to_the_nearest() -> None:
+    plan, parameters, runner = matrices((3, 16, 4), (4,))
+    assert refine(plan, parameters, {}, runner, StandardOptions()) is parameters
+
+
+def test_search_narrows_ranges_whose_large_numbers_do_not_matter_and_lowers_their_damage(workers: Workers) -> None:
     plan, parameters, runner, observers = saturating()
-    judge = Judge(plan, runner, range(0, 20, 2))
+    judge = Judge(plan, runner, range(0, 20, 2), workers)
     found = search(plan, parameters, observers, SearchingOptions().searched_ranges, judge, judge)  # type: ignore[arg-type]
     changed = [key for key in plan.slots if found.activations[key] != parameters.activations[key]]
     assert "x" in changed
-    others = Judge(plan, runner, range(1, 20, 2))
+    others = Judge(plan, runner, range(1, 20, 2), workers)
     for key in changed:
         assert found.activations[key].scale < parameters.activations[key].scale
         assert others.damage(key, found.activations[key]) < others.damage(key, parameters.activations[key])
     assert others.ranges_db(found) > others.ranges_db(parameters) + 1
 
 
-def test_search_leaves_ranges_that_nothing_is_better_than() -> None:
+def test_search_leaves_ranges_that_nothing_is_better_than(workers: Workers) -> None:
     plan, parameters, runner, observers = started(8)
-    judge = Judge(plan, runner, range(8))
+    judge = Judge(plan, runner, range(8), workers)
     found = search(plan, parameters, observers, (("min_max", None),), judge, judge)  # type: ignore[arg-type]
     assert found.activations == parameters.activations
 

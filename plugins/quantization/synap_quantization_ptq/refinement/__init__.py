@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has none
+
 from synap_core.api import Observer, Parameters, Plan, Runner
 from synap_quantization_ptq.refinement.judge import Judge
 from synap_quantization_ptq.refinement.layers import peak_items
 from synap_quantization_ptq.refinement.ranges import search, with_ranges
 from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, shares_steps, sweep
+from synap_quantization_ptq.refinement.workers import Workers
 
 if TYPE_CHECKING:
     from synap_quantization_ptq.options import Options
@@ -65,6 +68,19 @@ def refine(
     plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], runner: Runner, options: Options
 ) -> Parameters:
     """Refine weights and biases as the options allow, and keep what is best on the samples that were held back."""
+    # Threads of the linear algebra wait for more work while threads of our own could do it.
+    with threadpool_limits(1, "blas"), Workers(runner.jobs) as workers:
+        return _refined(plan, parameters, observers, runner, options, workers)
+
+
+def _refined(
+    plan: Plan,
+    parameters: Parameters,
+    observers: Mapping[str, Observer],
+    runner: Runner,
+    options: Options,
+    workers: Workers,
+) -> Parameters:
     recipes = [recipe for recipe in _allowed(options) if not recipe.steps or shares_steps(plan, parameters)]
     if not products(plan) or not recipes:
         return parameters
@@ -76,8 +92,8 @@ def refine(
         return replace(parameters, notes=(*parameters.notes, note))
     held, fitted = _split(runner.count, all_fitted=forced)
     if forced:
-        return sweep(_material(plan, runner, _spread(fitted, MOST_FITTED)), parameters, recipes[0])
-    judge = Judge(plan, runner, held)
+        return sweep(_material(plan, runner, _spread(fitted, MOST_FITTED), workers), parameters, recipes[0])
+    judge = Judge(plan, runner, held, workers)
     if judge.numbers < FEWEST_NUMBERS:
         note = (
             f"weights are rounded to the nearest: refinement takes {FEWEST_NUMBERS} numbers at the outputs of samples "
@@ -86,13 +102,13 @@ def refine(
         return replace(parameters, notes=(*parameters.notes, note))
     sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
     start = _best_ranges(plan, parameters, observers, sqnr_db, options)
-    material = _material(plan, runner, _spread(fitted, MOST_FITTED))
+    material = _material(plan, runner, _spread(fitted, MOST_FITTED), workers)
     # With constants as they are, ranges are judged by another ratio than refinements.
     plain = _judged(judge.sqnr_db, "none", start.parameters) if options.searches else replace(start, name="none")
     best, found = _best_recipe(material, judge, plain, recipes)
     if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
         few = _spread(fitted, SEARCH_SAMPLES)
-        quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES)), Judge(plan, runner, few)
+        quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES), workers), Judge(plan, runner, few, workers)
         other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
         searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
@@ -184,12 +200,11 @@ def _spread(indices: Sequence[int], count: int) -> Sequence[int]:
     return [indices[position * len(indices) // count] for position in range(count)]
 
 
-def _material(plan: Plan, runner: Runner, fitted: Sequence[int]) -> Material:
+def _material(plan: Plan, runner: Runner, fitted: Sequence[int], workers: Workers) -> Material:
     """Take as many samples as there is memory for."""
     items = max(1, peak_items(plan))
     width = max((2 if slot.spec.dtype in ("int16", "float16") else 1 for slot in plan.slots.values()), default=1)
     quantized = fitted[: max(FEWEST_QUANTIZED, QUANTIZED_BYTES // (items * width))]
     real = quantized[: max(FEWEST_REAL, REAL_BYTES // (items * 2))]
-    return Material(
-        plan=plan, runner=runner, quantized=quantized, real=real, means=product_means(plan, runner, quantized)
-    )
+    means = product_means(plan, runner, quantized)
+    return Material(plan=plan, runner=runner, quantized=quantized, real=real, means=means, workers=workers)

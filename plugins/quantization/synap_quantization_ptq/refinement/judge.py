@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx_ir as ir
 
 from synap_core.api import Parameters, Plan, QuantParams, Runner, annotate, set_quant
+from synap_quantization_ptq.refinement.workers import Workers
 
 EXACT_DB = 200.0
 """Ratio that stands for no difference at all, and the highest that is told from it."""
@@ -21,11 +21,13 @@ class Judge:
         plan: The plan.
         runner: Runs graphs.
         indices: The samples.
+        workers: Threads that run them.
     """
 
-    def __init__(self, plan: Plan, runner: Runner, indices: Sequence[int]) -> None:
+    def __init__(self, plan: Plan, runner: Runner, indices: Sequence[int], workers: Workers) -> None:
         self._plan = plan
         self._runner = runner
+        self._workers = workers
         self._samples = list(runner.samples(indices))
         self._real = self._outputs(plan.graph)
 
@@ -68,12 +70,7 @@ class Judge:
 
     def _outputs(self, graph: ir.Model) -> list[Sequence[np.ndarray]]:
         session = self._runner.open(graph)
-
-        def run(feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-            return session.run(feeds)
-
-        with ThreadPoolExecutor(self._runner.jobs) as pool:
-            return list(pool.map(run, self._samples))
+        return list(self._workers.each(session.run, self._samples, ahead=len(self._samples)))
 
 
 def _ratio_db(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

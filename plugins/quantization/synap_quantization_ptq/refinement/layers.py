@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import mmap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
 from synap_core.api import Parameters, Plan, QuantParams, Runner, quantize, set_quant, shape_of
-
-T = TypeVar("T")
+from synap_quantization_ptq.refinement.workers import Workers
 
 HALF = "float16"
 
@@ -32,7 +28,7 @@ AHEAD = 4
 
 
 def layer_model(
-    plan: Plan, nodes: Sequence[ir.Node], parameters: Parameters | None, outputs: Sequence[str], *, exact: bool = False
+    plan: Plan, nodes: Sequence[ir.Node], parameters: Parameters | None, outputs: Sequence[str]
 ) -> ir.Model:
     """A graph of some nodes alone.
 
@@ -41,7 +37,6 @@ def layer_model(
         nodes: Nodes of its graph, in execution order.
         parameters: Parameters of the inputs, constants and those outputs that have some; real numbers without.
         outputs: Names of the values that it gives.
-        exact: Outputs are real numbers, not rounded to steps.
 
     Returns:
         The graph. Its inputs are the computed values that the nodes read; quantized ones are integers.
@@ -72,7 +67,7 @@ def layer_model(
         )
     if parameters is not None:
         for name, value in values.items():
-            slot = None if exact and name in outputs else plan.slot_of.get(name)
+            slot = plan.slot_of.get(name)
             if slot is not None and value.const_value is None:
                 set_quant(value, parameters.activations[slot])
     graph = ir.Graph(
@@ -97,13 +92,21 @@ class Stream:
         parameters: Parameters of the values; None to compute with real numbers.
         runner: Runs graphs.
         indices: The samples.
+        workers: Threads that run them.
+
+    Attributes:
+        count: Number of samples.
+        workers: The threads.
     """
 
-    def __init__(self, plan: Plan, parameters: Parameters | None, runner: Runner, indices: Sequence[int]) -> None:
+    def __init__(
+        self, plan: Plan, parameters: Parameters | None, runner: Runner, indices: Sequence[int], workers: Workers
+    ) -> None:
         self._plan = plan
         self._parameters = parameters
         self._runner = runner
-        self._count = len(indices)
+        self.workers = workers
+        self.count = len(indices)
         self._readers = _Readers(plan)
         self._kept: dict[str, _Arrays] = {}
         names = [name for value in plan.graph.graph.inputs if self._readers.wait_for(name := str(value.name))]
@@ -115,73 +118,34 @@ class Stream:
         quant = self._parameter(name)
         return None if quant is not None and quant.dtype == HALF else quant
 
-    def values(self, name: str, use: Callable[[int, np.ndarray], T]) -> Iterator[T]:
-        """What comes of a value that layers still to come read, as it is kept, for each sample in turn.
+    def reader(self, name: str) -> Callable[[int], np.ndarray]:
+        """What gives a value that layers still to come read, as it is kept, for the sample of some number.
 
-        Args:
-            name: Name of the value.
-            use: Is given the position of each sample and the value, perhaps by several threads.
+        Threads may share it. The arrays of a layer that is run again hold on to all memory of the run.
         """
-        if name in self._readers.late:
-            return self._results(self._readers.late[name], [name], lambda i, arrays: use(i, arrays[0]), exact=False)
-        return itertools.starmap(use, enumerate(self._kept[name].all))
-
-    def run(
-        self,
-        nodes: Sequence[ir.Node],
-        outputs: Sequence[str],
-        use: Callable[[Sequence[np.ndarray]], T],
-        *,
-        exact: bool = False,
-    ) -> list[T]:
-        """Run a layer on every sample.
-
-        Args:
-            nodes: Nodes whose operands are constant or come from layers in front of them.
-            outputs: Names of the values to give.
-            use: Is given them for each sample, by several threads. The arrays hold on to all memory of the run, so
-                it should not keep them.
-            exact: Outputs are real numbers, not rounded to steps.
-
-        Returns:
-            What ``use`` gave, in the order of the samples.
-        """
-        return list(self._results(nodes, outputs, lambda _, arrays: use(arrays), exact=exact))
+        if name not in self._readers.late:
+            return self._kept[name].all.__getitem__
+        run = self._runs(self._readers.late[name], [name])
+        return lambda sample: run(sample)[0]
 
     def advance(self, nodes: Sequence[ir.Node]) -> None:
         """Run a layer, keep what it gives, and drop what nothing reads any more."""
         names = self._readers.to_keep(nodes)
         if names:
-            for arrays in self._results(nodes, names, lambda _, arrays: list(map(self._packed, arrays)), exact=False):
+            run = self._runs(nodes, names)
+            packed = self.workers.each(lambda i: list(map(self._packed, run(i))), range(self.count), ahead=AHEAD)
+            for arrays in packed:
                 self._keep(dict(zip(names, arrays, strict=True)))
         for name in self._readers.passed(nodes):
             del self._kept[name]
 
-    def _results(
-        self,
-        nodes: Sequence[ir.Node],
-        outputs: Sequence[str],
-        use: Callable[[int, Sequence[np.ndarray]], T],
-        *,
-        exact: bool,
-    ) -> Iterator[T]:
+    def _runs(self, nodes: Sequence[ir.Node], outputs: Sequence[str]) -> Callable[[int], Sequence[np.ndarray]]:
+        """What runs a layer on the sample of some number."""
         nodes = [*self._readers.made_late(nodes), *nodes]
-        model = layer_model(self._plan, nodes, self._parameters, outputs, exact=exact)
+        model = layer_model(self._plan, nodes, self._parameters, outputs)
         names = [str(value.name) for value in model.graph.inputs]
         session = self._runner.open(model, integers=True)
-
-        def step(sample: int) -> T:
-            return use(sample, session.run({name: self._fed(name, sample) for name in names}))
-
-        some = AHEAD * self._runner.jobs
-        pool = ThreadPoolExecutor(self._runner.jobs)
-        try:
-            # No more at a time, for results wait for their use.
-            for start in range(0, self._count, some):
-                yield from pool.map(step, range(start, min(start + some, self._count)))
-        finally:
-            # All is done, or nobody wants it: the garbage collector must not wait for threads.
-            pool.shutdown(wait=False, cancel_futures=True)
+        return lambda sample: session.run({name: self._fed(name, sample) for name in names})
 
     def _parameter(self, name: str) -> QuantParams | None:
         slot = self._plan.slot_of.get(name)
@@ -194,7 +158,7 @@ class Stream:
     def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep values of the next sample."""
         for name, array in arrays.items():
-            self._kept.setdefault(name, _Arrays(self._count)).append(array)
+            self._kept.setdefault(name, _Arrays(self.count)).append(array)
 
     def _packed(self, array: np.ndarray, quant: QuantParams | None = None) -> np.ndarray:
         """An array as it is kept, quantized if there are parameters."""

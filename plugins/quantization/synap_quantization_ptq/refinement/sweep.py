@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,31 +15,23 @@ from synap_core.api import (
     QuantizedTensor,
     QuantParams,
     Runner,
+    dequantized,
     integer_limits,
     quantized_bias,
     scale_and_zero_point,
+    shape_of,
 )
 from synap_quantization_ptq.refinement.layers import Stream
-from synap_quantization_ptq.refinement.products import PRODUCTS, Product
+from synap_quantization_ptq.refinement.moments import Seen
+from synap_quantization_ptq.refinement.products import CONVOLUTIONS, PRODUCTS, Product
 from synap_quantization_ptq.refinement.rounding import damp, round_rows
 from synap_quantization_ptq.refinement.steps import fitted_steps, has_shared_step, shared_step
+from synap_quantization_ptq.refinement.workers import Workers
 
-Real32 = NDArray[np.float32]
 Real64 = NDArray[np.float64]
+MATRIX_RANK = 2
 
 INTEGERS = ("uint8", "int8", "int16")
-
-FEWEST_POSITIONS = 8
-ROWS_PER_TERM = 16
-"""Positions of each sample, and of all samples for each term of a sum, at which the terms are looked at.
-
-Where a sample has fewer of them, weights are only rounded, and not corrected."""
-
-SCARCE = 0.05
-"""Damping where there are as many terms as positions."""
-
-MOMENT_ITEMS = 1 << 21
-"""Items that wait before they are multiplied: large products are faster, and take more memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +70,7 @@ class Material:
         quantized: Samples that go through the quantized graph.
         real: The first of them, which go through the graph of real numbers, too.
         means: Mean of each product over the samples and positions, by its name: ``(channels,)``.
+        workers: Threads that work on them.
     """
 
     plan: Plan
@@ -86,6 +78,7 @@ class Material:
     quantized: Sequence[int]
     real: Sequence[int]
     means: Mapping[str, Real64]
+    workers: Workers
 
 
 def products(plan: Plan) -> dict[str, Product]:
@@ -98,13 +91,15 @@ def products(plan: Plan) -> dict[str, Product]:
         data, weight = node.inputs[:2]
         if data is None or weight is None or weight.name not in plan.constants or data.name not in plan.slot_of:
             continue
+        if node.op_type == "MatMul" and len(shape_of(weight)) != MATRIX_RANK:
+            continue  # one product for each matrix
         found[group.layer_id] = Product(
             node=node,
             data=str(data.name),
             weight=str(weight.name),
             bias=next((key for key, bias in plan.biases.items() if bias.weight == weight.name), None),
             output=_sum(node, group.nodes, plan),
-            groups=node.attributes.get_int("group", 1) if node.op_type in ("Conv", "ConvTranspose") else 1,
+            groups=node.attributes.get_int("group", 1) if node.op_type in CONVOLUTIONS else 1,
         )
     return found
 
@@ -119,17 +114,19 @@ def sweep(material: Material, start: Parameters, recipe: Recipe) -> Parameters:
     found = products(plan)
     constants = dict(start.constants)
     parameters = replace(start, constants=constants)
-    quantized = Stream(plan, parameters, material.runner, material.quantized)
-    real = Stream(plan, None, material.runner, material.real) if recipe.correction else None
+    quantized = Stream(plan, parameters, material.runner, material.quantized, material.workers)
+    real = Stream(plan, None, material.runner, material.real, material.workers) if recipe.correction else None
     for group in plan.groups:
         product = found.get(group.layer_id)
         if product is not None:
+            seen = Seen(product, quantized, real, recipe.positions if recipe.rounding else 0)
             if recipe.rounding:
-                constants[product.weight] = _rounded(product, material, start, quantized, real, recipe)
+                constants[product.weight] = _rounded(product, plan, start, seen, recipe)
             if product.bias is not None:
                 _place_bias(product, plan, parameters, constants)
-            if recipe.bias and product.bias is not None:
-                _correct_bias(product, group.nodes, material, parameters, constants, quantized)
+                if recipe.bias:
+                    _correct_bias(product, material, parameters, constants, seen.means)
+            del seen  # large, and not needed any more
         quantized.advance(group.nodes)
         if real is not None:
             real.advance(group.nodes)
@@ -149,13 +146,13 @@ def product_means(plan: Plan, runner: Runner, indices: Sequence[int]) -> dict[st
     # One at a time: so many outputs take much memory.
     for feeds in runner.samples(indices):
         for i, array in enumerate(session.run(feeds)):
-            totals[i] = totals[i] + channel_means(array, found[i])
+            totals[i] = totals[i] + _channel_means(array, found[i])
     return {product.output: total / len(indices) for product, total in zip(found, totals, strict=True)}
 
 
-def channel_means(array: np.ndarray, product: Product) -> Real64:
+def _channel_means(array: np.ndarray, product: Product) -> Real64:
     """Mean of each channel of a product."""
-    channel = 1 if product.node.op_type in ("Conv", "ConvTranspose") else array.ndim - 1
+    channel = 1 if product.node.op_type in CONVOLUTIONS else array.ndim - 1
     axes = tuple(axis for axis in range(array.ndim) if axis != channel)
     return np.asarray(array.mean(axis=axes, dtype=np.float64))
 
@@ -168,21 +165,15 @@ def _sum(node: ir.Node, nodes: Sequence[ir.Node], plan: Plan) -> str:
     return str(last.outputs[0].name)
 
 
-def _rounded(
-    product: Product, material: Material, start: Parameters, quantized: Stream, real: Stream | None, recipe: Recipe
-) -> QuantizedTensor:
+def _rounded(product: Product, plan: Plan, start: Parameters, seen: Seen, recipe: Recipe) -> QuantizedTensor:
     quant = start.constants[product.weight].quant
-    initial = material.plan.graph.graph.initializers[product.weight].const_value
+    initial = plan.graph.graph.initializers[product.weight].const_value
     weights = np.empty(0, np.float32) if initial is None else initial.numpy()
     rows: NDArray[np.floating] = product.rows(weights)
-    samples = material.quantized if real is None else material.real
-    seen = _Seen(product, rows.shape[2], len(samples), recipe.positions)
-    seen.take(quantized, real if seen.suffices(len(material.real)) else None)
     damping = seen.damping(recipe.damping)
     if seen.paired:
         rows = rows + recipe.correction * (seen.corrected(rows, damping) - rows)
     covariance = seen.covariance()
-    del seen
     damp(covariance, damping)
     if quant.fractional_length is not None and quant.dtype == "int8":
         quant = fitted_steps(quant, rows.astype(np.float64), covariance)
@@ -217,138 +208,16 @@ def _place_bias(product: Product, plan: Plan, parameters: Parameters, constants:
 
 
 def _correct_bias(
-    product: Product,
-    nodes: Sequence[ir.Node],
-    material: Material,
-    parameters: Parameters,
-    constants: dict[str, QuantizedTensor],
-    quantized: Stream,
+    product: Product, material: Material, parameters: Parameters, constants: dict[str, QuantizedTensor], means: Real64
 ) -> None:
-    """Move the bias by the difference of the means."""
-    plan = material.plan
-    bias = plan.biases[str(product.bias)]
-    found = quantized.run(nodes, [product.output], lambda arrays: channel_means(arrays[0], product), exact=True)
-    shift = material.means[product.output] - np.mean(found, axis=0)
-    before = constants[bias.key].numpy()
-    moved = before.astype(np.float64) + shift.reshape(before.shape)
+    """Move the bias by the difference of the means: of the real product, and of the one of quantized factors."""
+    bias = material.plan.biases[str(product.bias)]
+    before = constants[bias.key].numpy().astype(np.float64)
+    weights = constants[product.weight]
+    # Real numbers that are asked of a constant are kept as long as it: too many for all weights.
+    rows = product.rows(dequantized(weights.integers, weights.quant))
+    shift = material.means[product.output] - product.channel_means(rows, means)
+    shift -= before.reshape(-1)
+    moved = before + (shift.mean() if before.size == 1 else shift)  # one number may be for all channels
     data = parameters.activations[bias.data]
     constants[bias.key] = quantized_bias(bias, moved, data, constants[bias.weight].quant)
-
-
-class _Seen:
-    """Second moments of what the rows of a product are multiplied with, at some positions of each sample."""
-
-    def __init__(self, product: Product, terms: int, samples: int, most: int) -> None:
-        self._product = product
-        self._terms = terms
-        self._count = product.position_count()
-        self._positions = min(self._count, most, max(FEWEST_POSITIONS, -(-ROWS_PER_TERM * terms // samples)))
-        # Of samples with real numbers beside the quantized ones, of the others, and of real with quantized numbers.
-        self._paired, self._alone, self._cross = _Moments(), _Moments(), _Moments()
-
-    @property
-    def paired(self) -> bool:
-        """Whether real numbers were seen beside the quantized ones."""
-        return self._cross.count > 0
-
-    def suffices(self, samples: int) -> bool:
-        """Whether so many samples tell how to correct weights: with fewer positions for each, most of it is chance."""
-        return self._positions * samples >= ROWS_PER_TERM * self._terms
-
-    def take(self, quantized: Stream, real: Stream | None) -> None:
-        """Take the samples of the quantized graph, and of real numbers, if any, the same positions."""
-        quant = quantized.quant(self._product.data)
-        scale, zero_point = (1.0, 0) if quant is None else (item.item() for item in scale_and_zero_point(quant, 0))
-
-        def terms(number: int, array: np.ndarray) -> Real32:
-            found = self._product.terms(array, self._picked(number), int(zero_point)).astype(np.float32)
-            return (found - np.float32(zero_point)) * np.float32(scale)
-
-        def real_terms(number: int, array: np.ndarray) -> Real32:
-            return self._product.terms(array, self._picked(number)).astype(np.float32)
-
-        name = self._product.data
-        others = iter(()) if real is None else real.values(name, real_terms)
-        for own, other in itertools.zip_longest(quantized.values(name, terms), others):
-            (self._alone if other is None else self._paired).add(own, own)
-            if other is not None:
-                self._cross.add(other, own)
-
-    def covariance(self) -> Real64:
-        """Covariance of the terms, ``(G, K, K)``."""
-        return covariance_of([moments for moments in (self._paired, self._alone) if moments.count])
-
-    def damping(self, least: float) -> float:
-        """Damping for covariances of so few positions: with fewer than terms, most of what they say is chance."""
-        rows = self._cross.count if self.paired else self._alone.count
-        return max(least, SCARCE * self._terms / max(rows, 1))
-
-    def corrected(self, rows: NDArray[np.floating], damping: float) -> Real64:
-        """Rows that give the real product of the quantized terms, as well as rows can: ``W C(real, q) C(q, q)^-1``."""
-        own = covariance_of([self._paired])
-        extra = damp(own, damping)
-        cross = covariance_of([self._cross])
-        # Damped alike, so that rows stay what they are where both see the same.
-        diagonal = np.arange(cross.shape[1])
-        cross[:, diagonal, diagonal] += extra[:, None]
-        product = rows @ cross
-        del cross
-        solved = np.linalg.solve(own, product.transpose(0, 2, 1))
-        return np.asarray(solved.transpose(0, 2, 1), np.float64)
-
-    def _picked(self, number: int) -> NDArray[np.int64]:
-        """Positions of a sample."""
-        return np.random.default_rng(number).choice(self._count, self._positions, replace=False)
-
-
-class _Moments:
-    """Sums and products of two sets of variables, of pieces that come one by one: ``(G, K, n)`` each.
-
-    Attributes:
-        count: Number of columns that are counted.
-        sums: Sum of each variable of both, ``(G, K)``.
-        products: Sum of the products, ``(G, K, K)``.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: list[Real64] = [np.zeros(()), np.zeros(())]
-        self.products: Real64 = np.zeros(())
-        self._waiting: list[tuple[Real32, Real32]] = []
-        self._size = 0
-
-    def add(self, one: Real32, other: Real32) -> None:
-        """Take a piece of both."""
-        self.count += one.shape[2]
-        self._waiting.append((one, other))
-        self._size += one.size
-        if self._size > MOMENT_ITEMS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Count what is waiting: large products are faster."""
-        if not self._waiting:
-            return
-        same = self._waiting[0][0] is self._waiting[0][1]
-        one = np.concatenate([piece for piece, _ in self._waiting], axis=2)
-        other = one if same else np.concatenate([piece for _, piece in self._waiting], axis=2)
-        self._waiting, self._size = [], 0
-        self.sums = [
-            total + array.sum(axis=2, dtype=np.float64) for total, array in zip(self.sums, (one, other), strict=True)
-        ]
-        if not self.products.shape:
-            self.products = np.zeros((*one.shape[:2], one.shape[1]))
-        self.products += one @ other.transpose(0, 2, 1)
-
-
-def covariance_of(parts: Sequence[_Moments]) -> Real64:
-    """Mean of the products less the product of the means, ``(G, K, K)``."""
-    for part in parts:
-        part.flush()
-    count = sum(part.count for part in parts)
-    first, second = (np.sum([part.sums[side] for part in parts], axis=0) / count for side in (0, 1))
-    found = parts[0].products / count
-    for part in parts[1:]:
-        found += part.products / count
-    found -= first[:, :, None] * second[:, None, :]
-    return found
