@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from synap_quantization_ptq.options import SearchingOptions, StandardOptions
 from synap_quantization_ptq.refinement import layers, refine, rounding
 from synap_quantization_ptq.refinement.judge import Judge
 from synap_quantization_ptq.refinement.layers import Stream, peak_items
+from synap_quantization_ptq.refinement.moments import Seen
 from synap_quantization_ptq.refinement.products import Product
 from synap_quantization_ptq.refinement.ranges import search
 from synap_quantization_ptq.refinement.rounding import damp, round_rows
@@ -61,119 +62,6 @@ def runner_of(arrays: Sequence[np.ndarray]) -> GraphRunner:
 def workers() -> Iterator[Workers]:
     with Workers(2) as made:
         yield made
-
-
-def node_of(op_type: str, shape: tuple[int, ...], weights: np.ndarray, **attributes: object) -> ir.Model:
-    builder = GraphBuilder("one")
-    x = builder.input("x", FLOAT, shape)
-    weight = builder.constant(weights.astype(np.float32), "w")
-    return builder.finish([builder.emit(op_type, [x, weight], attributes)])  # type: ignore[arg-type]
-
-
-def product_of(model: ir.Model) -> Product:
-    node = model.graph[0]
-    groups = node.attributes.get_int("group", 1) if node.op_type.startswith("Conv") else 1
-    return Product(node=node, data="x", weight="w", bias=None, output="y", groups=groups)
-
-
-CONVOLUTIONS = {
-    "plain": ((1, 4, 7, 6), (5, 4, 3, 3), {}),
-    "grouped": ((1, 4, 7, 6), (6, 2, 3, 3), {"group": 2, "pads": [1, 0, 1, 2]}),
-    "depthwise": ((1, 4, 8, 8), (4, 1, 3, 3), {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
-    "dilated": ((1, 3, 9, 9), (2, 3, 3, 3), {"dilations": [2, 2], "pads": [2, 2, 2, 2]}),
-    "same": ((1, 3, 7, 6), (2, 3, 3, 2), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
-    "one-dimensional": ((1, 3, 9), (2, 3, 4), {"pads": [2, 1]}),
-}
-
-
-@pytest.mark.parametrize(("shape", "kernel", "attributes"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_rows_times_terms_is_the_convolution(
-    shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object]
-) -> None:
-    rng = np.random.default_rng(1)
-    x, w = rng.normal(size=shape).astype(np.float32), rng.normal(size=kernel).astype(np.float32)
-    model = node_of("Conv", shape, w, **attributes)
-    product = product_of(model)
-    positions = np.arange(product.position_count())
-    expected = GraphSession(model).run({"x": x})[0]
-    result = product.rows(w) @ product.terms(x, positions)
-    np.testing.assert_allclose(result.reshape(expected.shape), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("transposed", [0, 1])
-def test_rows_times_terms_is_the_matrix_product(transposed: int) -> None:
-    rng = np.random.default_rng(2)
-    x, w = rng.normal(size=(3, 5)).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32)
-    given = np.ascontiguousarray(w.T) if transposed else w
-    product = product_of(node_of("Gemm", (3, 5), given, transB=transposed))
-    result = product.rows(given) @ product.terms(x, np.arange(product.position_count()))
-    np.testing.assert_allclose(result[0].T, x @ w, atol=1e-5)
-
-
-def test_rows_of_a_transposed_convolution_are_its_kernel_positions() -> None:
-    rng = np.random.default_rng(3)
-    x, w = rng.normal(size=(1, 3, 2, 2)).astype(np.float32), rng.normal(size=(3, 2, 2, 2)).astype(np.float32)
-    model = node_of("ConvTranspose", (1, 3, 2, 2), w, strides=[2, 2])
-    product = product_of(model)
-    expected = GraphSession(model).run({"x": x})[0]
-    result = (product.rows(w) @ product.terms(x, np.arange(4)))[0].reshape(2, 2, 2, 2, 2)
-    np.testing.assert_allclose(result.transpose(0, 3, 1, 4, 2).reshape(1, 2, 4, 4), expected, atol=1e-5)
-
-
-def mean_of(model: ir.Model, x: np.ndarray, channel: int) -> np.ndarray:
-    y = GraphSession(model).run({"x": x})[0].astype(np.float64)
-    return np.asarray(y.mean(axis=tuple(axis for axis in range(y.ndim) if axis != channel % y.ndim)))
-
-
-TRANSPOSED = {
-    "strided": {"strides": [2, 2]},
-    "padded": {"strides": [2, 1], "pads": [1, 0, 0, 2]},
-    "longer": {"strides": [3, 2], "output_padding": [1, 1], "pads": [0, 1, 1, 1]},
-    "dilated": {"dilations": [2, 1], "group": 2},
-    "same": {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
-    "shaped": {"strides": [2, 2], "output_shape": [9, 8]},
-}
-
-
-@pytest.mark.parametrize(("shape", "kernel", "attributes"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_means_of_terms_make_the_means_of_a_convolution(
-    shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, object]
-) -> None:
-    rng = np.random.default_rng(4)
-    x, w = rng.integers(0, 256, shape).astype(np.uint8), rng.normal(size=kernel).astype(np.float32)
-    model = node_of("Conv", shape, w, **attributes)
-    product = product_of(model)
-    result = product.channel_means(product.rows(w), product.term_means(x, 100))
-    np.testing.assert_allclose(result, mean_of(model, x.astype(np.float32) - 100, 1), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("attributes", TRANSPOSED.values(), ids=TRANSPOSED)
-def test_means_of_terms_make_the_means_of_a_transposed_convolution(attributes: dict[str, object]) -> None:
-    rng = np.random.default_rng(5)
-    x, w = rng.normal(size=(1, 4, 5, 4)).astype(np.float32), rng.normal(size=(4, 3, 3, 2)).astype(np.float32)
-    model = node_of("ConvTranspose", x.shape, w, **attributes)
-    product = product_of(model)
-    result = product.channel_means(product.rows(w), product.term_means(x))
-    np.testing.assert_allclose(result, mean_of(model, x, 1), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("op_type", "shape"), [("Gemm", (3, 5)), ("MatMul", (2, 3, 5)), ("MatMul", (5,))])
-def test_means_of_terms_make_the_means_of_a_matrix_product(op_type: str, shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(6)
-    x, w = rng.normal(size=shape).astype(np.float32), rng.normal(size=(5, 4)).astype(np.float32)
-    model = node_of(op_type, shape, w)
-    product = product_of(model)
-    result = product.channel_means(product.rows(w), product.term_means(x))
-    np.testing.assert_allclose(result, mean_of(model, x, -1), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
-def test_weights_are_had_back_from_rows(op_type: str) -> None:
-    shape = {"Conv": (4, 3, 2, 2), "ConvTranspose": (3, 4, 2, 2)}.get(op_type, (3, 4))
-    w = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    x_shape = (1, 3, 5, 5) if op_type.startswith("Conv") else (2, 3)
-    product = product_of(node_of(op_type, x_shape, w))
-    np.testing.assert_array_equal(product.weights(product.rows(w), shape), w)
 
 
 def squared_error(rows: np.ndarray, integers: np.ndarray, scale: float, covariance: np.ndarray) -> float:
@@ -226,6 +114,12 @@ def test_rounding_is_the_same_in_parts_and_at_once(monkeypatch: pytest.MonkeyPat
                 moved = errors[part, row].copy()
                 moved[column] -= move * steps[part, row]
                 assert moved @ covariance[part] @ moved >= least * (1 - 1e-9)
+
+
+def test_a_matrix_that_is_no_covariance_has_the_factors_of_its_diagonal() -> None:
+    """Rounding errors can leave one where terms hardly vary."""
+    broken = np.asarray([[[4.0, 5, 0], [5, 1, 0], [0, 0, 1]]])
+    np.testing.assert_array_equal(rounding._factor(broken), np.diag([2.0, 1, 1])[None])
 
 
 def test_damping_adds_a_share_of_the_mean_variance_and_one_where_there_is_none() -> None:
@@ -463,40 +357,87 @@ def saturating() -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
     return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner, seen.observers
 
 
-def matrices(weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[Plan, Parameters, GraphRunner]:
+def matrices(op_type: str, weights: tuple[int, ...], bias: tuple[int, ...]) -> tuple[Plan, Parameters, GraphRunner]:
     """A product of matrices and an addition."""
     rng = np.random.default_rng(8)
     builder = GraphBuilder("net")
-    x = builder.input("x", FLOAT, (1, 6, 16))
-    y = builder.emit("MatMul", [x, builder.constant(rng.normal(size=weights).astype(np.float32), "w")])
-    y = builder.emit("Add", [y, builder.constant(rng.normal(size=bias).astype(np.float32), "b")])
+    shape = (6, 16) if op_type == "Gemm" else (1, 6, 16)
+    x = builder.input("x", FLOAT, shape)
+    weight = builder.constant(rng.normal(size=weights).astype(np.float32), "w")
+    added = builder.constant(rng.normal(size=bias).astype(np.float32), "b")
+    if op_type == "Gemm":
+        y = builder.emit("Gemm", [x, weight, added])
+    else:
+        y = builder.emit("Add", [builder.emit("MatMul", [x, weight]), added])
     model = builder.finish([y])
     groups = group(model)
     ids = [item.layer_id for item in groups] + [input_layer_id(value) for value in model.graph.inputs]
     plan = make_plan(model, groups, dict.fromkeys(ids, "uint8"), scheme="asymmetric_affine")
-    runner = runner_of([rng.normal(size=(1, 6, 16)).astype(np.float32) for _ in range(12)])
+    runner = runner_of([rng.normal(size=shape).astype(np.float32) for _ in range(12)])
     seen = calibrate(plan, PostTraining(StandardOptions()), runner)
     return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner
 
 
-@pytest.mark.parametrize("bias", [(), (1,), (4,), (1, 4)])
-def test_a_bias_of_any_shape_keeps_the_mean_of_the_product(workers: Workers, bias: tuple[int, ...]) -> None:
-    plan, parameters, runner = matrices((16, 4), bias)
+MATRIX_BIASES = [("MatMul", shape) for shape in [(), (1,), (6,), (1, 6)]]
+GEMM_BIASES = [("Gemm", shape) for shape in [(), (1,), (6,), (1, 6), (1, 1), (6, 1), (6, 6)]]
+
+
+@pytest.mark.parametrize(("op_type", "bias"), MATRIX_BIASES + GEMM_BIASES)
+def test_a_bias_of_any_shape_keeps_the_mean_of_the_product(
+    workers: Workers, op_type: str, bias: tuple[int, ...]
+) -> None:
+    plan, parameters, runner = matrices(op_type, (16, 6), bias)
     parameters.constants["b"].integers[...] += 1000
     material = material_of(plan, runner, workers)
     corrected = sweep(material, parameters, Recipe(name="b", rounding=False, bias=True))
     model = annotate(plan, corrected)
     set_quant(model.graph.outputs[0], None)
     session = runner.open(model)
-    found = np.mean([session.run(feeds)[0].mean(axis=(0, 1)) for feeds in runner.samples(range(12))], axis=0)
+    found = np.mean([session.run(feeds)[0].reshape(6, 6).mean(axis=0) for feeds in runner.samples(range(12))], axis=0)
     mean = material.means[next(iter(products(plan).values())).output]
-    if np.prod(bias) == 1:
-        mean, found = mean.mean(), found.mean()  # one number for all channels
+    if bias[-1:] != (6,):
+        mean, found = mean.mean(), found.mean()  # there is no number for each channel
     np.testing.assert_allclose(found, mean, atol=corrected.constants["b"].quant.scale[0])
 
 
+class Kept:
+    """Values of samples as a stream keeps them."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], quant: QuantParams | None, workers: Workers) -> None:
+        self.arrays = arrays
+        self.count = len(arrays)
+        self.workers = workers
+        self._quant = quant
+
+    def quant(self, name: str) -> QuantParams | None:
+        assert name == "x"
+        return self._quant
+
+    def reader(self, name: str) -> Callable[[int], np.ndarray]:
+        assert name == "x"
+        return self.arrays.__getitem__
+
+
+@pytest.mark.parametrize("middle", [0, 30_000])
+def test_covariance_is_exact_however_far_the_terms_are_from_zero(workers: Workers, middle: int) -> None:
+    """Squares of 30,000 have more digits than a float32, and hide that the terms vary by a few steps."""
+    rng = np.random.default_rng(9)
+    arrays = [
+        np.rint(middle + rng.normal(size=(8, 5)) @ rng.normal(size=(5, 5)) * 4).astype(np.int16) for _ in range(20)
+    ]
+    quant = QuantParams(dtype="int16", scheme="dynamic_fixed_point", fractional_length=3)
+    builder = GraphBuilder("one")
+    x = builder.input("x", FLOAT, (8, 5))
+    model = builder.finish([builder.emit("Gemm", [x, builder.constant(np.ones((5, 2), np.float32), "w")])])
+    product = Product(node=model.graph[0], data="x", weight="w", bias=None, output="y", groups=1)
+    seen = Seen(product, Kept(arrays, quant, workers), None, 64)  # type: ignore[arg-type]  # all of a stream it uses
+    expected = np.cov(np.concatenate(arrays).astype(np.float64).T / 8, bias=True)
+    np.testing.assert_allclose(seen.means, np.mean(arrays, axis=(0, 1))[None, None] / 8, rtol=1e-9)
+    np.testing.assert_allclose(seen.covariance()[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_one_matrix_for_each_of_a_batch_is_rounded_to_the_nearest() -> None:
-    plan, parameters, runner = matrices((3, 16, 4), (4,))
+    plan, parameters, runner = matrices("MatMul", (3, 16, 4), (4,))
     assert refine(plan, parameters, {}, runner, StandardOptions()) is parameters
 
 
@@ -543,7 +484,10 @@ def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:
 def test_too_few_numbers_at_the_outputs_leave_the_nearest_rounding_and_say_so(count: int, *, told: bool) -> None:
     """One number a sample: of every fifth sample there are 4 or 16."""
     rng = np.random.default_rng(4)
-    model = node_of("MatMul", (1, 8), rng.normal(size=(8, 1)))
+    builder = GraphBuilder("one")
+    x = builder.input("x", FLOAT, (1, 8))
+    weight = builder.constant(rng.normal(size=(8, 1)).astype(np.float32), "w")
+    model = builder.finish([builder.emit("MatMul", [x, weight])])
     groups = group(model)
     ids = [item.layer_id for item in groups] + [input_layer_id(value) for value in model.graph.inputs]
     plan = make_plan(model, groups, dict.fromkeys(ids, "uint8"), scheme="asymmetric_affine")

@@ -163,7 +163,8 @@ class Stream:
     def _packed(self, array: np.ndarray, quant: QuantParams | None = None) -> np.ndarray:
         """An array as it is kept, quantized if there are parameters."""
         if quant is not None:
-            return array.astype(np.float16) if quant.dtype == HALF else quantize(array, quant)
+            with np.errstate(over="ignore"):  # what is too large for float16 is infinite in the graph, too
+                return array.astype(np.float16) if quant.dtype == HALF else quantize(array, quant)
         if array.dtype == np.float32 and self._parameters is None:
             low, high = array.min(initial=0), array.max(initial=0)
             if max(-low, high) < HALF_LARGEST:

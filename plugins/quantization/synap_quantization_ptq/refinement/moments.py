@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,6 +61,8 @@ class Seen:
         # With fewer positions for each term, most of what they say of it is chance.
         if real is not None and self._positions * real.count >= ROWS_PER_TERM * terms:
             self._paired, self._real = real.count, real.reader(product.data)
+        # Products of numbers far from zero would hide how they vary: they are counted from near their mean.
+        self._origin, self._real_origin = self._middle(self._own), self._middle(self._real)
         # Of samples with real numbers beside the quantized ones, of the others, and of real with quantized numbers.
         self._moments = _Moments(), _Moments(), _Moments()
         self.means = self._take(quantized)
@@ -122,14 +124,26 @@ class Seen:
             total = total + self._product.term_means(array, self._steps[1])
             if not self._positions:
                 continue
-            picked = np.random.default_rng(sample).choice(self._count, self._positions, replace=False)
-            own.append(self._product.terms(array, picked, self._steps[1]))
+            own.append(self._picked(sample, array, self._steps[1]))
             if sample < self._paired:
-                real.append(self._product.terms(self._real(sample), picked))
+                real.append(self._picked(sample, self._real(sample), 0))
         if not own:
             return total, None, None
-        terms = _joined(own, self._steps[1])
-        return total, _Block.of(terms, terms), _Block.of(_joined(real), terms) if real else None
+        terms = _joined(own, self._origin)
+        return total, _Block.of(terms, terms), _Block.of(_joined(real, self._real_origin), terms) if real else None
+
+    def _picked(self, sample: int, array: np.ndarray, zero: int) -> np.ndarray:
+        """Terms at some positions of a sample."""
+        positions = np.random.default_rng(sample).choice(self._count, self._positions, replace=False)
+        return self._product.terms(array, positions, zero)
+
+    def _middle(self, values: Callable[[int], np.ndarray]) -> Real32:
+        """About the mean of each term, ``(G, K, 1)``: that of the first sample, as an integer where they are some."""
+        if not self._positions:
+            return np.zeros((1, 1, 1), np.float32)
+        terms = self._picked(0, values(0), self._steps[1] if values is self._own else 0)
+        mean = terms.mean(axis=2, keepdims=True, dtype=np.float64)
+        return np.asarray(np.rint(mean) if terms.dtype.kind in "iu" else mean, np.float32)
 
 
 class _Moments:
@@ -178,11 +192,10 @@ def _steps(quant: QuantParams | None) -> tuple[float, int]:
     return float(scale.item()), int(zero_point.item())
 
 
-def _joined(pieces: Sequence[np.ndarray], zero_point: int = 0) -> Real32:
-    """Terms of several samples, as numbers of steps."""
+def _joined(pieces: Sequence[np.ndarray], origin: Real32) -> Real32:
+    """Terms of several samples, counted from an origin: what they vary with each other does not depend on it."""
     joined = np.concatenate(pieces, axis=2, dtype=np.float32)
-    if zero_point:
-        joined -= np.float32(zero_point)
+    joined -= origin
     return joined
 
 

@@ -54,7 +54,7 @@ def round_rows(rows: Real, covariance: Real64, scale: Real64, zero_point: Real64
         # Rounding goes from the last column to the first; those that matter most come last, while many are left behind.
         order = np.argsort(np.diagonal(own, axis1=1, axis2=2), axis=1, kind="stable")
         own = own[np.arange(len(own))[:, None, None], order[:, :, None], order[:, None, :]]
-        shares = np.asarray(np.linalg.cholesky(own), np.float64).transpose(0, 2, 1)
+        shares = _factor(own).transpose(0, 2, 1)
         shares /= np.diagonal(shares, axis1=1, axis2=2)[:, :, None].copy()
         for some in _parts(outputs, len(own) * columns, ROUNDED_ITEMS):
             places = np.broadcast_to(order[:, None, :], rows[part, some].shape)
@@ -65,6 +65,15 @@ def round_rows(rows: Real, covariance: Real64, scale: Real64, zero_point: Real64
                 integers[:, few] = _polished(integers[:, few], errors[:, few], own, limits)
             np.put_along_axis(result[part, some], places, integers, axis=2)
     return result
+
+
+def _factor(covariance: Real64) -> Real64:
+    """Lower triangular factors, ``(G, K, K)``; of diagonals alone where rounding left no covariance of anything."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance), np.float64)
+    except np.linalg.LinAlgError:
+        diagonals = np.diagonal(covariance, axis1=1, axis2=2)
+        return np.sqrt(np.maximum(diagonals, 1e-300))[:, :, None] * np.eye(covariance.shape[1])
 
 
 def _parts(count: int, items: int, most: int) -> Iterator[slice]:

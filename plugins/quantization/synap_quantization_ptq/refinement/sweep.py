@@ -217,7 +217,9 @@ def _correct_bias(
     # Real numbers that are asked of a constant are kept as long as it: too many for all weights.
     rows = product.rows(dequantized(weights.integers, weights.quant))
     shift = material.means[product.output] - product.channel_means(rows, means)
-    shift -= before.reshape(-1)
-    moved = before + (shift.mean() if before.size == 1 else shift)  # one number may be for all channels
+    # It may have a number for each channel, one for all, and others for each row of a matrix.
+    own = before.shape[-1:] == shift.shape
+    shift -= before.reshape(-1, len(shift)).mean(axis=0) if own else before.mean()
+    moved = before + (shift if own else shift.mean())
     data = parameters.activations[bias.data]
     constants[bias.key] = quantized_bias(bias, moved, data, constants[bias.weight].quant)
