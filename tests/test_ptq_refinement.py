@@ -28,7 +28,7 @@ from synap_quantization_ptq.refinement.layers import Stream, peak_items
 from synap_quantization_ptq.refinement.moments import Seen
 from synap_quantization_ptq.refinement.products import Product
 from synap_quantization_ptq.refinement.ranges import search
-from synap_quantization_ptq.refinement.rounding import damp, round_rows
+from synap_quantization_ptq.refinement.rounding import Rounding, damp
 from synap_quantization_ptq.refinement.steps import MOST_ROWS, SHARES, fitted_steps, shared_step
 from synap_quantization_ptq.refinement.sweep import Material, Recipe, product_means, products, sweep
 from synap_quantization_ptq.refinement.workers import Workers
@@ -76,7 +76,7 @@ def test_rounding_is_near_the_best_of_all_roundings(seed: int) -> None:
     covariance = (terms.T @ terms / 200)[None]
     rows, scale = rng.normal(size=(1, 1, 6)), 0.4
     steps, zeros = np.full((1, 1), scale), np.zeros((1, 1))
-    found = round_rows(rows, covariance, steps, zeros, (-8, 7))
+    found = Rounding(covariance).integers(rows, steps, zeros, (-8, 7))
     low = np.floor(rows[0, 0] / scale) - 1
     every = [low + np.asarray(moves) for moves in itertools.product(range(4), repeat=6)]
     best = min(squared_error(rows[0], candidate[None], scale, covariance[0]) for candidate in every)
@@ -89,7 +89,7 @@ def test_rounding_is_near_the_best_of_all_roundings(seed: int) -> None:
 
 def test_rounding_with_uncorrelated_terms_is_to_the_nearest() -> None:
     rows = np.random.default_rng(0).normal(size=(2, 5, 7))
-    found = round_rows(rows, np.stack([np.eye(7)] * 2), np.full((2, 5), 0.1), np.full((2, 5), 3.0), (-128, 127))
+    found = Rounding(np.stack([np.eye(7)] * 2)).integers(rows, np.full((2, 5), 0.1), np.full((2, 5), 3.0), (-128, 127))
     np.testing.assert_array_equal(found, np.rint(rows / 0.1) + 3)
 
 
@@ -100,10 +100,10 @@ def test_rounding_is_the_same_in_parts_and_at_once(monkeypatch: pytest.MonkeyPat
     damp(covariance, 0.01)
     rows, zeros = rng.normal(size=(3, 9, 70)), np.full((3, 9), 2.0)
     steps = np.abs(rows).max(axis=2) / 5
-    whole = round_rows(rows, covariance, steps, zeros, (-4, 7))
+    whole = Rounding(covariance).integers(rows, steps, zeros, (-4, 7))
     monkeypatch.setattr(rounding, "ROUNDED_ITEMS", 4 * 70)
     monkeypatch.setattr(rounding, "POLISHED_ITEMS", 2 * 70)
-    np.testing.assert_array_equal(round_rows(rows, covariance, steps, zeros, (-4, 7)), whole)
+    np.testing.assert_array_equal(Rounding(covariance).integers(rows, steps, zeros, (-4, 7)), whole)
     assert (whole.min(), whole.max()) == (-4, 7)
     # No move of a single weight is left that would lower the error: the oracle tries them all.
     errors = rows - (whole - 2) * steps[:, :, None]
@@ -150,7 +150,7 @@ def test_shared_step_is_smaller_where_what_is_cut_off_matters_little(count: int)
     weights = np.ones(32)
     weights[0] = 1e-3
     whole = affine(1.3 / 127)
-    found = shared_step(whole, rows, np.diag(weights)[None]).scale[0] / whole.scale[0]
+    found = shared_step(whole, rows, np.diag(weights)[None], Rounding(np.diag(weights)[None])).scale[0] / whole.scale[0]
     errors = []
     for share in SHARES:  # uncorrelated terms are rounded to the nearest
         steps = rows / (whole.scale[0] * share)
@@ -167,7 +167,7 @@ def test_shared_step_covers_all_weights_where_the_large_ones_matter() -> None:
     heavy = np.eye(32)
     heavy[0, 0] = 1e4
     whole = affine(1.3 / 127)
-    assert shared_step(whole, rows, heavy[None]) == whole
+    assert shared_step(whole, rows, heavy[None], Rounding(heavy[None])) == whole
 
 
 def network() -> ir.Model:

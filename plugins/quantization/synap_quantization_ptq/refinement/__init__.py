@@ -54,8 +54,15 @@ FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
 
 RECIPES = (
     Recipe(name="rounding and bias correction", bias=True),
-    Recipe(name="smaller steps, rounding and bias correction", bias=True, steps=True),
     Recipe(name="half-corrected rounding and bias correction", bias=True, correction=0.5, damping=0.05),
+    Recipe(name="rounding in given steps and bias correction", bias=True, steps=False),
+    Recipe(
+        name="half-corrected rounding in given steps and bias correction",
+        bias=True,
+        correction=0.5,
+        damping=0.05,
+        steps=False,
+    ),
     Recipe(name="rounding", is_fallback=True),
 )
 """The last one is for graphs whose clipped ranges move the means, so that correcting biases does harm."""
@@ -81,7 +88,7 @@ def _refined(
     options: Options,
     workers: Workers,
 ) -> Parameters:
-    recipes = [recipe for recipe in _allowed(options) if not recipe.steps or shares_steps(plan, parameters)]
+    recipes = [recipe for recipe in _allowed(options) if recipe.steps or shares_steps(plan, parameters)]
     if not products(plan) or not recipes:
         return parameters
     forced = options.rounding != "auto" and options.bias_correction != "auto"
@@ -100,22 +107,27 @@ def _refined(
             f"held back, there are {judge.numbers} for {len(held)} of {runner.count} samples"
         )
         return replace(parameters, notes=(*parameters.notes, note))
-    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
+    ranges = judge
+    if len(held) < MOST_HELD_BACK:
+        # What ranges leave out may be in no more than one sample, and the ranges to begin with cover all of them.
+        ranges = Judge(plan, runner, _spread(range(runner.count), MOST_HELD_BACK), workers)
+    sqnr_db = ranges.ranges_db if options.searches else ranges.sqnr_db
     start = _best_ranges(plan, parameters, observers, sqnr_db, options)
     material = _material(plan, runner, _spread(fitted, MOST_FITTED), workers)
-    # With constants as they are, ranges are judged by another ratio than refinements.
-    plain = _judged(judge.sqnr_db, "none", start.parameters) if options.searches else replace(start, name="none")
+    same = sqnr_db == judge.sqnr_db
+    plain = replace(start, name="none") if same else _judged(judge.sqnr_db, "none", start.parameters)
     best, found = _best_recipe(material, judge, plain, recipes)
     if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
         few = _spread(fitted, SEARCH_SAMPLES)
         quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES), workers), Judge(plan, runner, few, workers)
         other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
-        # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
         searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
-        plain = _judged(judge.sqnr_db, "none", searched.parameters)
-        tried, more = _best_recipe(material, judge, plain, recipes)
-        if _better(best, tried) is tried:
-            best, start, found = tried, searched, more
+        # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
+        if _better(searched, start) is searched:
+            plain = _judged(judge.sqnr_db, "none", searched.parameters)
+            tried, more = _best_recipe(material, judge, plain, recipes)
+            if _better(best, tried) is tried:
+                best, start, found = tried, searched, more
     figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
     note = (
         f"ranges: {start.name}; refinement: {best.name}; {best.sqnr_db:.1f} dB at the outputs on {len(held)} samples "
@@ -181,7 +193,7 @@ def _allowed(options: Options) -> Iterator[Recipe]:
             yield Recipe(name="bias correction", rounding=False, bias=True)
         return
     for recipe in RECIPES:
-        if options.bias_correction in ("auto", recipe.bias) and (options.searches or not recipe.steps):
+        if options.bias_correction in ("auto", recipe.bias) and (options.searches or recipe.steps):
             yield recipe
 
 

@@ -34,37 +34,52 @@ FEW_LEFT = 0.75
 """Part of the rows that are polished; when no more of them gain anything, the others are put aside."""
 
 
-def round_rows(rows: Real, covariance: Real64, scale: Real64, zero_point: Real64, limits: tuple[int, int]) -> Integers:
-    """Round weights to steps.
+class Rounding:
+    """Rounds rows that are multiplied with the same numbers.
 
     Args:
-        rows: ``(G, O, K)``, in groups that are multiplied with other numbers.
         covariance: ``(G, K, K)``, of the numbers that the columns are multiplied with; can be inverted, see `damp`.
-        scale: Step of each row, ``(G, O)``.
-        zero_point: Integer that stands for zero in each row, ``(G, O)``.
-        limits: Smallest and largest integer.
-
-    Returns:
-        Integers, ``(G, O, K)``.
     """
-    groups, outputs, columns = rows.shape
-    result = np.empty(rows.shape, np.int32)
-    for part in _parts(groups, columns * max(columns, outputs), ROUNDED_ITEMS):
-        own = covariance[part]
+
+    def __init__(self, covariance: Real64) -> None:
         # Rounding goes from the last column to the first; those that matter most come last, while many are left behind.
-        order = np.argsort(np.diagonal(own, axis1=1, axis2=2), axis=1, kind="stable")
-        own = own[np.arange(len(own))[:, None, None], order[:, :, None], order[:, None, :]]
-        shares = _factor(own).transpose(0, 2, 1)
-        shares /= np.diagonal(shares, axis1=1, axis2=2)[:, :, None].copy()
-        for some in _parts(outputs, len(own) * columns, ROUNDED_ITEMS):
-            places = np.broadcast_to(order[:, None, :], rows[part, some].shape)
-            steps = np.take_along_axis(rows[part, some].astype(np.float64), places, axis=2)
-            steps /= scale[part, some, None]
-            integers, errors = _round_in_order(steps, shares, zero_point[part, some], limits)
-            for few in _parts(integers.shape[1], len(own) * columns, POLISHED_ITEMS):
-                integers[:, few] = _polished(integers[:, few], errors[:, few], own, limits)
-            np.put_along_axis(result[part, some], places, integers, axis=2)
-    return result
+        self._order = np.argsort(np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
+        groups = np.arange(len(covariance))[:, None, None]
+        self._covariance = covariance[groups, self._order[:, :, None], self._order[:, None, :]]
+        self._shares = np.empty_like(self._covariance)
+        for part in _parts(len(covariance), covariance[0].size, ROUNDED_ITEMS):
+            factors = _factor(self._covariance[part])
+            factors /= np.diagonal(factors, axis1=1, axis2=2)[:, None, :].copy()
+            self._shares[part] = factors.transpose(0, 2, 1)
+
+    def integers(
+        self, rows: Real, scale: Real64, zero_point: Real64, limits: tuple[int, int], *, polish: bool = True
+    ) -> Integers:
+        """Round weights to steps.
+
+        Args:
+            rows: ``(G, O, K)``, in groups that are multiplied with other numbers.
+            scale: Step of each row, ``(G, O)``.
+            zero_point: Integer that stands for zero in each row, ``(G, O)``.
+            limits: Smallest and largest integer.
+            polish: Look at the end for single weights that are better rounded the other way; takes most of the time.
+
+        Returns:
+            Integers, ``(G, O, K)``.
+        """
+        groups, outputs, columns = rows.shape
+        result = np.empty(rows.shape, np.int32)
+        for part in _parts(groups, columns * max(columns, outputs), ROUNDED_ITEMS):
+            count = len(rows[part])
+            for some in _parts(outputs, count * columns, ROUNDED_ITEMS):
+                places = np.broadcast_to(self._order[part, None, :], rows[part, some].shape)
+                steps = np.take_along_axis(rows[part, some].astype(np.float64), places, axis=2)
+                steps /= scale[part, some, None]
+                integers, errors = _round_in_order(steps, self._shares[part], zero_point[part, some], limits)
+                for few in _parts(integers.shape[1] if polish else 0, count * columns, POLISHED_ITEMS):
+                    integers[:, few] = _polished(integers[:, few], errors[:, few], self._covariance[part], limits)
+                np.put_along_axis(result[part, some], places, integers, axis=2)
+        return result
 
 
 def _factor(covariance: Real64) -> Real64:

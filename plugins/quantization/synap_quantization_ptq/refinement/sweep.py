@@ -24,7 +24,7 @@ from synap_core.api import (
 from synap_quantization_ptq.refinement.layers import Stream
 from synap_quantization_ptq.refinement.moments import Seen
 from synap_quantization_ptq.refinement.products import CONVOLUTIONS, PRODUCTS, Product
-from synap_quantization_ptq.refinement.rounding import damp, round_rows
+from synap_quantization_ptq.refinement.rounding import Rounding, damp
 from synap_quantization_ptq.refinement.steps import fitted_steps, has_shared_step, shared_step
 from synap_quantization_ptq.refinement.workers import Workers
 
@@ -46,7 +46,7 @@ class Recipe:
             in the quantized graph; 0 rounds the weights as they are.
         damping: Share of the mean variance that is added to every variance.
         positions: Most positions of each sample at which the numbers to multiply with are taken.
-        steps: Look for smaller steps of weights that share one; only where there is time.
+        steps: Look for smaller steps of weights that share one.
         is_fallback: To be tried only where nothing else helps.
     """
 
@@ -56,7 +56,7 @@ class Recipe:
     correction: float = 0.0
     damping: float = 0.01
     positions: int = 64
-    steps: bool = False
+    steps: bool = True
     is_fallback: bool = False
 
 
@@ -175,12 +175,13 @@ def _rounded(product: Product, plan: Plan, start: Parameters, seen: Seen, recipe
         rows = rows + recipe.correction * (seen.corrected(rows, damping) - rows)
     covariance = seen.covariance()
     damp(covariance, damping)
+    rounding = Rounding(covariance)
     if quant.fractional_length is not None and quant.dtype == "int8":
         quant = fitted_steps(quant, rows.astype(np.float64), covariance)
     elif recipe.steps and has_shared_step(quant):
-        quant = shared_step(quant, rows.astype(np.float64), covariance)
+        quant = shared_step(quant, rows.astype(np.float64), covariance, rounding)
     scale, zero_point = _of_rows(product, quant, weights.shape, rows.shape)
-    integers = round_rows(rows, covariance, scale, zero_point, integer_limits(quant.dtype, quant.scheme))
+    integers = rounding.integers(rows, scale, zero_point, integer_limits(quant.dtype, quant.scheme))
     return QuantizedTensor(product.weights(integers, weights.shape).astype(quant.dtype), quant)
 
 
