@@ -125,7 +125,8 @@ def _refined(
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
         if _better(searched, start) is searched:
             plain = _judged(judge.sqnr_db, "none", searched.parameters)
-            tried, more = _best_recipe(material, judge, plain, recipes)
+            again = [recipe for recipe in recipes if recipe.name == best.name] or recipes
+            tried, more = _best_recipe(material, judge, plain, again)
             if _better(best, tried) is tried:
                 best, start, found = tried, searched, more
     figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
