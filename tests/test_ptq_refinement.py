@@ -20,6 +20,7 @@ from synap_core.quantization.plan import Plan
 from synap_core.quantization.planning import make_plan
 from synap_core.quantization.runner import GraphRunner
 from synap_core.tensors import QuantParams
+from synap_quantization_ptq import refinement
 from synap_quantization_ptq.algorithm import PostTraining
 from synap_quantization_ptq.options import SearchingOptions, StandardOptions
 from synap_quantization_ptq.refinement import layers, refine, rounding
@@ -471,6 +472,25 @@ def test_searching_is_no_worse_than_the_standard_on_samples_held_back() -> None:
         result = refine(plan, parameters, seen.observers, runner, options)
         errors.append(noise(plan, result, held))
     assert errors[1] <= errors[0] * 10**0.03  # what is simpler is kept unless another is 0.3 dB better
+
+
+@pytest.mark.parametrize("options", [StandardOptions(), SearchingOptions()], ids=["standard", "auto"])
+def test_ranges_that_cut_off_what_a_single_sample_has_are_not_safe(
+    workers: Workers, options: StandardOptions | SearchingOptions
+) -> None:
+    """That sample is none of those held back, which are better off without it."""
+    arrays = images(20)
+    arrays[0] = arrays[0] * 64
+    plan, runner = planned(), runner_of(arrays)
+    observers = calibrate(plan, PostTraining(options), runner).observers
+    whole = solve(plan, {k: o.range() for k, o in observers.items()})
+    few = calibrate(plan, PostTraining(options), runner_of(arrays[1:])).observers
+    cut = solve(plan, {k: o.range() for k, o in few.items()})
+    judge = Judge(plan, runner, [4, 9, 14, 19], workers)
+    before, tried = (refinement._Judged("r", judge.sqnr_db(parameters), parameters) for parameters in (whole, cut))
+    assert tried.sqnr_db > before.sqnr_db + 10
+    assert not refinement._safe(plan, runner, options, workers, before, tried)
+    assert refinement._safe(plan, runner, options, workers, before, before)
 
 
 def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:

@@ -107,15 +107,14 @@ def _refined(
             f"held back, there are {judge.numbers} for {len(held)} of {runner.count} samples"
         )
         return replace(parameters, notes=(*parameters.notes, note))
-    ranges = judge
-    if len(held) < MOST_HELD_BACK:
-        # What ranges leave out may be in no more than one sample, and the ranges to begin with cover all of them.
-        ranges = Judge(plan, runner, _spread(range(runner.count), MOST_HELD_BACK), workers)
-    sqnr_db = ranges.ranges_db if options.searches else ranges.sqnr_db
-    start = _best_ranges(plan, parameters, observers, sqnr_db, options)
+    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
+    observed = _judged(sqnr_db, "as observed", parameters)
+    start = _best_ranges(plan, observed, observers, sqnr_db, options)
+    if start is not observed and not _safe(plan, runner, options, workers, observed, start):
+        start = observed
     material = _material(plan, runner, _spread(fitted, MOST_FITTED), workers)
-    same = sqnr_db == judge.sqnr_db
-    plain = replace(start, name="none") if same else _judged(judge.sqnr_db, "none", start.parameters)
+    # With constants as they are, ranges are judged by another ratio than refinements.
+    plain = _judged(judge.sqnr_db, "none", start.parameters) if options.searches else replace(start, name="none")
     best, found = _best_recipe(material, judge, plain, recipes)
     if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
         few = _spread(fitted, SEARCH_SAMPLES)
@@ -123,7 +122,7 @@ def _refined(
         other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
         searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
-        if _better(searched, start) is searched:
+        if _safe(plan, runner, options, workers, start, searched):
             plain = _judged(judge.sqnr_db, "none", searched.parameters)
             again = [recipe for recipe in recipes if recipe.name == best.name] or recipes
             tried, more = _best_recipe(material, judge, plain, again)
@@ -137,15 +136,22 @@ def _refined(
     return replace(best.parameters, notes=(*parameters.notes, note))
 
 
+def _safe(plan: Plan, runner: Runner, options: Options, workers: Workers, before: _Judged, tried: _Judged) -> bool:
+    """Whether other ranges are not clearly worse on some of all samples: what they leave out may be in few of them."""
+    judge = Judge(plan, runner, _spread(range(runner.count), MOST_HELD_BACK), workers)
+    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
+    return sqnr_db(tried.parameters) >= sqnr_db(before.parameters) - CLEAR_GAIN_DB
+
+
 def _best_ranges(
     plan: Plan,
-    parameters: Parameters,
+    observed: _Judged,
     observers: Mapping[str, Observer],
     sqnr_db: Callable[[Parameters], float],
     options: Options,
 ) -> _Judged:
     """The way to find ranges that is clearly better than the one before it."""
-    best = _judged(sqnr_db, "as observed", parameters)
+    best, parameters = observed, observed.parameters
     for kind, percentile in options.compared_ranges:
         name = kind if percentile is None else f"{kind} {percentile:g}"
         tried = with_ranges(plan, parameters, observers, (kind, percentile))
