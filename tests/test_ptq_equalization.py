@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from synap_core.api import QuantParams
 from synap_core.graph.build import GraphBuilder
+from synap_core.quantization.parameters import annotate
 from synap_core.quantization.runner import runnable
 from synap_quantization_ptq.equalization import MARGIN, equalize
 from tests.support.canonical import run
+from tests.support.comparison import ListRunner, MinMaxQuantizer, OnnxSession
 
 Real = NDArray[np.float32]
 
@@ -118,10 +120,14 @@ def test_channels_become_even_along_a_chain(rng: np.random.Generator) -> None:
         return [unevenness(made, between), unevenness(between, last.max(axis=(0, 2, 3)))]
 
     assert min(sizes()) > 10
-    runner = Samples([])
-    equalize(model, runner)
+    equalize(model, Samples(inputs(rng)))
     assert max(sizes()) < 1.1
-    assert runner.opened == 0  # nothing depends on the samples
+
+
+def test_nothing_runs_where_nothing_depends_on_the_samples(rng: np.random.Generator) -> None:
+    runner = Samples(inputs(rng))
+    assert "equalized 32 of 32" in equalize(chain(rng, "Relu", bias=False), runner)[0]
+    assert runner.opened == 0
 
 
 def test_channels_that_come_near_the_limit_of_a_clip_are_left_alone(rng: np.random.Generator) -> None:
@@ -140,14 +146,104 @@ def test_channels_that_come_near_the_limit_of_a_clip_are_left_alone(rng: np.rand
     assert (largest[~near] / factors[~near] * MARGIN <= 6 * 1.0001).all()
 
 
-def test_channels_without_weights_keep_their_bias(rng: np.random.Generator) -> None:
-    model = chain(rng, "Relu")
-    value = model.graph.initializers["w0"]
-    value.const_value = ir.tensor(constant(model, "w0") * (np.arange(16) != 3).reshape(-1, 1, 1, 1).astype(np.float32))
-    bias = constant(model, "b0")[3]
-    equalize(model, Samples([]))
-    assert constant(model, "b0")[3] == bias
-    assert np.isfinite(constant(model, "w1")).all()
+DEAD = 5
+"""Channel that a normalisation has switched off."""
+
+
+def dead_channel(rng: np.random.Generator, size: float, bias: float, *, reads: float = 1, loud: float = 1) -> ir.Model:
+    """Two convolutions with a ReLU between them; all weights of one channel are nearly as small as wanted, or zero.
+
+    Args:
+        rng: Makes weights and biases.
+        size: What the weights of the dead channel are multiplied by.
+        bias: Its bias.
+        reads: What the weights that read it are multiplied by.
+        loud: What all weights and other biases of the first convolution are multiplied by.
+    """
+    build = GraphBuilder("dead")
+    first, biases = (rng.normal(size=shape) * 0.3 * loud for shape in ((8, 3, 3, 3), 8))
+    second = rng.normal(size=(4, 8, 3, 3)) * 0.3
+    first[DEAD] *= size / loud
+    biases[DEAD] = bias
+    second[:, DEAD] *= reads
+    w0, b0, w1 = (array.astype(np.float32) for array in (first, biases, second))
+    pads = {"pads": [1] * 4}
+    x = build.input("x", ir.DataType.FLOAT, SHAPE)
+    made = build.emit("Relu", [build.emit("Conv", [x, build.constant(w0, "w0"), build.constant(b0, "b0")], pads)])
+    return build.finish([build.emit("Conv", [made, build.constant(w1, "w1")], pads)])
+
+
+def reach(model: ir.Model, samples: Sequence[Real]) -> Real:
+    """Largest number of each channel between the convolutions."""
+    name = str(next(node for node in model.graph if node.op_type == "Relu").outputs[0].name)
+    return np.max([run(runnable(model, [name]), [sample])[0].max(axis=(0, 2, 3)) for sample in samples], axis=0)
+
+
+@pytest.mark.parametrize("loud", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-20, 1e-3])
+def test_channel_that_is_mostly_its_bias_becomes_no_larger_than_the_largest_other(
+    size: float, loud: float, rng: np.random.Generator
+) -> None:
+    model, samples = dead_channel(rng, size, 0.5 * loud, loud=loud), inputs(rng)
+    before = [run(model, [sample])[0] for sample in samples]
+    equalize(model, Samples(samples))
+    found = reach(model, samples)
+    assert 0 < found[DEAD] <= np.delete(found, DEAD).max() * 1.0001
+    read = np.abs(constant(model, "w1")).max(axis=(0, 2, 3))
+    assert read[DEAD] <= np.delete(read, DEAD).max() * 1.0001
+    for sample, expected in zip(samples, before, strict=True):
+        np.testing.assert_allclose(run(model, [sample])[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("bias", [0.5, 50.0])
+def test_large_weights_that_read_a_channel_of_bias_do_not_grow(bias: float, rng: np.random.Generator) -> None:
+    model, samples = dead_channel(rng, 1e-20, bias, reads=30), inputs(rng)
+    old = np.abs(constant(model, "w1")[:, DEAD]).max()
+    equalize(model, Samples(samples))
+    assert np.abs(constant(model, "w1")[:, DEAD]).max() <= old * 1.0001
+    assert reach(model, samples)[DEAD] <= max(np.delete(reach(model, samples), DEAD).max(), bias) * 1.0001
+
+
+@pytest.mark.parametrize("bias", [0.5, 0.0])
+def test_other_channels_are_divided_as_published_beside_a_dead_one(bias: float, rng: np.random.Generator) -> None:
+    model = dead_channel(rng, 1e-20, bias)
+    w0, w1 = constant(model, "w0"), constant(model, "w1")
+    published = np.sqrt(np.abs(w0).max(axis=(1, 2, 3)) / np.abs(w1).max(axis=(0, 2, 3)))
+    equalize(model, Samples(inputs(rng)))
+    # Section 4.1 of the source: s = sqrt(r1 * r2) / r2 = sqrt(r1 / r2).
+    factors = w0[:, 0, 0, 0] / constant(model, "w0")[:, 0, 0, 0]
+    np.testing.assert_allclose(np.delete(factors, DEAD), np.delete(published, DEAD), rtol=1e-5)
+
+
+def test_channel_that_never_passes_the_function_is_divided_by_what_its_weights_ask_for(
+    rng: np.random.Generator,
+) -> None:
+    model = dead_channel(rng, 0.01, -3.0)
+    w0, w1 = constant(model, "w0")[DEAD], constant(model, "w1")[:, DEAD]
+    samples = inputs(rng)
+    equalize(model, Samples(samples))
+    expected = np.sqrt(np.abs(w0).max() / np.abs(w1).max())
+    np.testing.assert_allclose(w0 / constant(model, "w0")[DEAD], expected, rtol=1e-5)
+    assert reach(model, samples)[DEAD] == 0
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20])
+def test_equalizing_a_model_with_a_dead_channel_costs_no_accuracy(size: float, rng: np.random.Generator) -> None:
+    samples = [{"x": sample} for sample in inputs(rng, 8)]
+    ratios = []
+    for even in (False, True):
+        model = dead_channel(np.random.default_rng(3), size, 0.5)
+        if even:
+            equalize(model, ListRunner(samples))
+        found = MinMaxQuantizer(model, ListRunner(samples)).run()
+        quantized = annotate(found.plan, found.parameters)
+        pairs = [
+            (OnnxSession(model).run(feeds)[0], OnnxSession(runnable(quantized)).run(feeds)[0]) for feeds in samples
+        ]
+        signal, noise = sum(float((y**2).sum()) for y, _ in pairs), sum(float(((y - q) ** 2).sum()) for y, q in pairs)
+        ratios.append(10 * np.log10(signal / noise))
+    assert ratios[0] > 30
+    assert ratios[1] > ratios[0] - 1
 
 
 def two(rng: np.random.Generator, how: str) -> ir.Model:

@@ -3,6 +3,10 @@
 Source: Nagel and others, "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section 4.1:
 dividing channel i of the first convolution by ``sqrt(r1[i] / r2[i])``, where r1 and r2 are the largest weights that
 make and that read it, and multiplying what reads it, makes both equally large, and the network computes the same.
+
+Weights say nothing about a channel that is mostly its bias, such as one that a normalisation has switched off: dividing
+it by what its tiny weights ask for would make a bias of 0.5 the largest number of the tensor by far, and take the steps
+of all others. Such a channel becomes as large as the largest other one at most, if weights allow it.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ CONVERGED = 0.01
 """Largest relative change of a channel in the last sweep."""
 
 LARGEST_FACTOR = 1024.0
-"""Most that a channel is scaled by: the bias of one with hardly any weights must not become huge."""
+"""Most that a channel is scaled by, so that none with hardly any weights becomes huge or vanishes."""
 
 MARGIN = 2.0
 """A channel may be scaled if its numbers could be this many times as large without reaching a limit of the clip."""
@@ -90,6 +94,9 @@ class _Pair:
         limits: What the function between them clips to.
         total: What each channel was divided by so far.
         least: Least that each may be divided by, because of the clip; infinite for one that must stay.
+        reach: Largest magnitude that each channel had on the samples behind the function, before it was divided.
+        varied: Largest difference from its bias that each channel had on the samples.
+        biased: Whether each is mostly its bias: that is larger than it varies, and passes the function.
     """
 
     first: _Convolution
@@ -97,25 +104,37 @@ class _Pair:
     limits: tuple[float, float]
     total: Reals = field(init=False)
     least: Reals = field(init=False)
+    reach: Reals = field(init=False)
+    varied: Reals = field(init=False)
+    biased: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.total = np.ones(len(self.first.weights))
-        self.least = np.full(len(self.first.weights), 1 / LARGEST_FACTOR)
+        channels = len(self.first.weights)
+        self.total = np.ones(channels)
+        self.least = np.full(channels, 1 / LARGEST_FACTOR)
+        self.reach, self.varied = np.zeros(channels), np.zeros(channels)
+        self.biased = np.zeros(channels, np.bool_)
 
     @property
-    def clips(self) -> bool:
-        """Whether there is a limit that is not the same for a scaled channel."""
-        return any(np.isfinite(limit) and limit != 0 for limit in self.limits)
+    def depends_on_samples(self) -> bool:
+        """Whether there is a limit that is not the same for a scaled channel, or a bias."""
+        return self.first.bias is not None or any(np.isfinite(limit) and limit != 0 for limit in self.limits)
 
     def observe(self, values: NDArray[np.float32]) -> None:
-        """Take what the first convolution gives for a sample, ``(N, C, ...)``."""
+        """Take what the first convolution gives for a sample, ``(N, C, ...)``, before channels are scaled."""
         others = (0, *range(2, values.ndim))
-        ends = -values.min(axis=others).astype(np.float64), values.max(axis=others).astype(np.float64)
-        for end, limit in zip(ends, (-self.limits[0], self.limits[1]), strict=True):
+        low, high = (end(axis=others).astype(np.float64) for end in (values.min, values.max))
+        for end, limit in zip((-low, high), (-self.limits[0], self.limits[1]), strict=True):
             if np.isfinite(limit) and limit != 0:
                 # Divided by more than this, the channel keeps its distance from the limit.
                 needed = np.maximum(end, 0) * MARGIN / limit
                 self.least = np.maximum(self.least, np.where(needed <= 1, needed, np.inf))
+        for end in low, high:
+            self.reach = np.maximum(self.reach, np.abs(np.clip(end, *self.limits)))
+        if self.first.bias is not None:
+            bias = self.first.bias
+            self.varied = np.maximum(self.varied, np.maximum(np.abs(low - bias), np.abs(high - bias)))
+            self.biased = (np.abs(bias) > self.varied) & (self.reach > 0)
 
     def even_out(self) -> float:
         """Scale the channels; return the largest relative change."""
@@ -123,27 +142,49 @@ class _Pair:
         used = (written > 0) & (read > 0) & np.isfinite(self.least)
         wanted = self.total * np.sqrt(np.divide(written, read, out=np.ones_like(written), where=used))
         wanted = np.where(used, np.clip(wanted, np.where(used, self.least, 1), LARGEST_FACTOR), self.total)
+        wanted = self._with_biases_held(wanted, read)
         factors, self.total = wanted / self.total, wanted
         self.first.divide_outputs(factors)
         self.second.multiply_inputs(factors)
         return float(np.abs(factors - 1).max())
+
+    def _with_biases_held(self, wanted: Reals, read: Reals) -> Reals:
+        """Divide channels that are mostly their bias by so much that none is larger than the largest other one.
+
+        That ends where what reads such a channel would become larger than what reads the others. Those without weights,
+        of which nothing else is wanted, are scaled as those with hardly any.
+
+        Args:
+            wanted: What to divide each channel by.
+            read: Largest weight that reads each channel now.
+        """
+        held, others = self.biased & (read > 0) & np.isfinite(self.least), ~self.biased
+        if not held.any():
+            return wanted
+        largest = float(np.max((self.reach / wanted)[others], initial=0)) or float(self.reach.max())
+        most = float(np.max((read * wanted / self.total)[others], initial=0))
+        room = np.maximum(np.divide(most * self.total, read, out=np.ones_like(read), where=held), 1)
+        needed = np.minimum(self.reach / largest, np.minimum(room, LARGEST_FACTOR))
+        own = np.where(self.first.written() > 0, wanted, self.least)
+        return np.where(held, np.maximum(own, needed), wanted)
 
 
 def equalize(graph: ir.Model, runner: Runner) -> Sequence[str]:
     """Even out the channels of successive convolutions with at most a ReLU or a clip between them.
 
     A clip such as that of ReLU6 is not the same for a scaled channel. It stays without effect, though, if no sample
-    comes near its limit, before and after; other channels are left as they are.
+    comes near its limit, before and after; other channels are left as they are. A channel that is mostly its bias on
+    all samples does not become larger than the largest other one.
 
     Args:
         graph: Is changed; it computes the same up to rounding.
-        runner: Runs the graph, if there are clips.
+        runner: Runs the graph, if there are clips or biases.
 
     Returns:
         A line that tells how much was done.
     """
     pairs = _pairs(graph.graph)
-    _observe(graph, [pair for pair in pairs if pair.clips], runner)
+    _observe(graph, [pair for pair in pairs if pair.depends_on_samples], runner)
     for _ in range(SWEEPS):
         if max((pair.even_out() for pair in pairs), default=0.0) < CONVERGED:
             break
