@@ -195,6 +195,55 @@ def test_operator_that_may_mix_samples_is_refused_by_name(tmp_path: Path, made: 
         open_made(tmp_path, made)
 
 
+def recurrent(rng: np.random.Generator, kind: str, gates: int, shape: Sequence[int]) -> onnx.ModelProto:
+    """A recurrent layer over time, which is in front, if wanted behind one more dimension."""
+    constants = {
+        "w": rng.normal(size=(1, gates * 3, 8)).astype(np.float32),
+        "u": rng.normal(size=(1, gates * 3, 3)).astype(np.float32),
+        "axis": np.array([0]),
+    }
+    squeezed = [] if len(shape) == 3 else [node("Squeeze", "x axis", "t")]
+    nodes = [*squeezed, node(kind, "t w u" if squeezed else "x w u", "y", "op", hidden_size=3)]
+    return model(nodes, [value("x", shape)], [value("y", [5, 1, 1, 3])], constants)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_time_in_front_is_refused_and_the_message_gives_the_shape_that_is_taken(
+    kind: str, gates: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    with pytest.raises(InputError, match=rf"fixed batch of 5 cannot become 1: layer 'op' \({kind}\)") as caught:
+        open_made(tmp_path, recurrent(rng, kind, gates, [5, 1, 8]))
+    hint = str(caught.value.hint)
+    assert "where the first dimension is not the batch but time, with a batch of 1 in front of it: [1, 5, 1, 8]" in hint
+    made = recurrent(rng, kind, gates, [1, 5, 1, 8])
+    opened = open_made(tmp_path, made)
+    assert (opened.notes, opened.tensors["y"].shape) == ((), (5, 1, 1, 3))
+    x = [rng.normal(size=(1, 5, 1, 8)).astype(np.float32)]
+    np.testing.assert_array_equal(Oracle(whole(opened))(x)[0], Oracle(made)(x)[0])
+
+
+def summed(rng: np.random.Generator, *shape: int) -> onnx.ModelProto:
+    """A Gemm of a batch of 4, which adds something of some shape."""
+    constants = {"w": rng.normal(size=(8, 6)).astype(np.float32), "c": rng.normal(size=shape).astype(np.float32)}
+    return model([node("Gemm", "x w c", "y", "op")], [value("x", [4, 8])], [value("y", [4, 6])], constants)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 1)])
+def test_numbers_of_their_own_for_each_sample_are_refused(
+    shape: tuple[int, ...], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    with pytest.raises(InputError, match=r"the fixed batch of 4 cannot become 1: layer 'op' \(Gemm\)"):
+        open_made(tmp_path, summed(rng, *shape))
+
+
+@pytest.mark.parametrize("shape", [(), (6,), (1,), (1, 6), (1, 1)])
+def test_numbers_that_all_samples_share_are_added_to_each(
+    shape: tuple[int, ...], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    expected, got = rows_of(summed(rng, *shape), tmp_path, rng.normal(size=(4, 8)).astype(np.float32))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def normalised(outputs: str = "y", **attributes: Any) -> onnx.ModelProto:
     constants = {name: np.arange(1, 3, dtype=np.float32) for name in ("scale", "bias", "mean", "variance")}
     nodes = [node("BatchNormalization", "x scale bias mean variance", outputs, "op", **attributes)]

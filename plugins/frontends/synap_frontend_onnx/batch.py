@@ -60,8 +60,18 @@ def fixed_batch(resolution: Resolution) -> int | None:
     if len(found) > 1:
         listed = ", ".join(f"{name!r} {list(shapes[name] or ())}" for name in sizes)
         msg = f"the batch must be 1, and the inputs have different first dimensions: {listed}"
-        raise InputError(msg, hint="export the model with batch 1")
+        raise InputError(msg, hint=_advice(resolution))
     return found[0]
+
+
+def _advice(resolution: Resolution) -> str:
+    """What to export instead, whether the first dimension is the batch or, as with recurrent layers, time."""
+    shapes = (static_shape(value.type) or () for value in resolution.inputs)
+    longest = max(shapes, key=lambda shape: (len(shape) > 1 and shape[0] != 1, len(shape)))
+    return (
+        "export the model with batch 1, or, where the first dimension is not the batch but time, with a batch of 1 in "
+        f"front of it: {[1, *longest]}"
+    )
 
 
 def with_batch_one(resolution: Resolution) -> Resolution:
@@ -73,11 +83,12 @@ def with_batch_one(resolution: Resolution) -> Resolution:
     return Resolution(inputs=tuple(inputs), sizes={}, changed=True, file_holds=False)
 
 
-def check_batch(graph: Graph, before: Analysis, after: Analysis, batch: int) -> None:
+def check_batch(graph: Graph, resolution: Resolution, before: Analysis, after: Analysis, batch: int) -> None:
     """Check that a model means the same for batch 1.
 
     Args:
         graph: The model.
+        resolution: Its inputs with the batch of the file.
         before: Its tensors for the batch of the file.
         after: Its tensors for batch 1.
         batch: The batch of the file.
@@ -90,7 +101,7 @@ def check_batch(graph: Graph, before: Analysis, after: Analysis, batch: int) -> 
         if not before.constants.issuperset(node.writes) and not checker.keeps_samples_apart(node):
             reason = f"layer {node.name!r} ({node.proto.op_type}) mixes samples or has the batch built in"
             msg = f"the fixed batch of {batch} cannot become 1: {reason}"
-            raise InputError(msg, hint="export the model with batch 1")
+            raise InputError(msg, hint=_advice(resolution))
 
 
 class _Checker:
@@ -103,7 +114,7 @@ class _Checker:
             "Concat": lambda node: self._spares(node, [self._attribute(node, "axis", 0)]),
             "DequantizeLinear": self._quantizes_apart,
             "Gather": self._gathers_apart,
-            "Gemm": lambda node: self._one_operand(node) and not self._attribute(node, "transA", 0),
+            "Gemm": self._sums_apart,
             "GridSample": lambda _: True,
             "Hardmax": self._normalises_apart,
             "LogSoftmax": self._normalises_apart,
@@ -208,6 +219,12 @@ class _Checker:
         if node.proto.input[0] in self._before.constants:
             return ranks[1] > 2 and ranks[0] < ranks[1]
         return ranks[0] == ranks[1] > 2
+
+    def _sums_apart(self, node: Node) -> bool:
+        """Whether the first factor has its samples in rows, and what is added is the same for all of them."""
+        added = self._shape(node.proto.input[2]) if node.proto.input[2:] and node.proto.input[2] else ()
+        alike = added is not None and (len(added) < 2 or added[0] == 1)
+        return self._one_operand(node) and alike and not self._attribute(node, "transA", 0)
 
     def _pads_no_samples(self, node: Node) -> bool:
         named = "paddings" if self._graph.opset(node.proto.domain) < 2 else "pads"

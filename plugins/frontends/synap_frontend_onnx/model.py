@@ -99,7 +99,7 @@ class OnnxModel:
         if batch is not None:
             before = analysis
             analysis = analyse(graph, with_batch_one(resolution), None, inspector, forced)
-            check_batch(graph, before, analysis, batch)
+            check_batch(graph, resolution, before, analysis, batch)
             notes.append(f"the fixed batch of {batch} was changed to 1")
         return cls._of(graph, analysis, request, inspector, notes)
 

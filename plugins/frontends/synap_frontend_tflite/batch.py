@@ -95,7 +95,10 @@ class _Shortener:
                 name = self._graph.tensors[operator.outputs[0]].name if operator.outputs else f"operator {index}"
                 reason = f"layer {name!r} ({operator.type}) may mix samples"
                 msg = f"the fixed batch of {self._batch} cannot become 1: {reason}"
-                raise InputError(msg, where=self._where, hint="export the model with batch 1")
+                hint = (
+                    "export the model with batch 1, or, where the first dimension is not the batch but time, with a 1 "
+                )
+                raise InputError(msg, where=self._where, hint=hint + "in front of it")
 
     def _shapes_fit(self, operator: OperatorRecord) -> bool:
         """Every activation carries the batch first, and no constant operand holds a value per sample."""
