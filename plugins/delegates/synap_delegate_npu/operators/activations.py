@@ -59,10 +59,10 @@ def _ends(node: ir.Node) -> tuple[float, float] | None:
 
 
 def _stored(real: float, output: Tensor) -> int:
-    steps = np.float32(real) / np.float32(output.scale)
-    rounded = int(np.sign(steps) * np.floor(np.abs(np.float64(steps)) + 0.5))
+    with np.errstate(over="ignore"):  # an end that is out of all reach is cut to the limits below
+        steps = np.float64(np.float32(real) / np.float32(output.scale))
     least, largest = output.limits
-    return min(max(int(output.zero_point) + rounded, least), largest)
+    return int(np.clip(int(output.zero_point) + np.sign(steps) * np.floor(np.abs(steps) + 0.5), least, largest))
 
 
 def to_real(body: Body, value: ir.Value, tensor: Tensor) -> ir.Value:
