@@ -217,6 +217,23 @@ def test_entropy_of_weights_and_computed_tensors_is_from_0_to_1(
     assert set(found) >= {key for key in entries if key.endswith(":weight")}
 
 
+@pytest.mark.parametrize("dtype", ["float16", "{'*': uint8, conv2: float16}", "{'*': float16, conv2: int8}"])
+def test_entropy_leaves_out_what_is_in_float16(
+    dtype: str, convert: Convert, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    ok(convert(small_net(), "algorithm: kl_divergence", f"data_type: {dtype}", FAST, PNG))
+    entries, path = info(tmp_path), tmp_path / "out/quantization_entropy.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    halves = {key for key, entry in entries.items() if entry["dtype"] == "float16"}
+    assert {line.rpartition(", ")[0] for line in lines}.isdisjoint(halves)
+    assert bool(lines) == (dtype != "float16")
+    (weight,) = (entry for key, entry in entries.items() if "conv1" in key and key.endswith(":weight"))
+    stored = numpy_helper.to_array(small_net().graph.initializer[0]).astype(np.float16)
+    if weight["dtype"] == "float16":
+        assert (weight["min"], weight["max"]) == (pytest.approx(stored.min()), pytest.approx(stored.max()))
+    assert accuracy(written(tmp_path), small_net(), [normalised(pixels) for pixels in images]) > 25
+
+
 def test_reports_of_an_earlier_run_go(convert: Convert, images: list[np.ndarray], tmp_path: Path) -> None:
     assert images
     folder = tmp_path / "out"

@@ -11,6 +11,7 @@ import yaml
 
 from synap_core.quantization import analysis as module
 from synap_core.quantization.analysis import Analysis, advice, analyse, analysis_as_json, metafile_lines
+from synap_core.quantization.metrics import Figures
 from synap_core.quantization.noise import LAYERS_AT_A_TIME
 from synap_core.tensors import QuantParams
 from tests.support.comparison import ListRunner, MinMaxQuantized, MinMaxQuantizer, Network
@@ -248,6 +249,14 @@ def test_json_holds_every_figure(rng: np.random.Generator) -> None:
         assert read["damage_sqnr_db"] == layer.damage_db
         assert read["accumulated"]["cosine"] == layer.accumulated.cosine
     assert data["outputs"][0]["sqnr_db"] == found.worst_db
+
+
+def test_json_has_text_for_what_becomes_infinite() -> None:
+    broken = Figures(cosine=float("nan"), sqnr_db=float("-inf"), max_error=float("inf"))
+    data = analysis_as_json(Analysis(layers=(), outputs={"y": broken}, samples=1))
+    assert json.loads(json.dumps(data, allow_nan=False))["outputs"] == [
+        {"name": "y", "cosine": "nan", "sqnr_db": "-inf", "max_error": "inf"}
+    ]
 
 
 def test_json_has_text_for_an_infinite_ratio(rng: np.random.Generator) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +192,16 @@ def test_infinite_constant_names_its_layer(host: PluginHost, bad: float) -> None
         run(host, toy(weight).plan, Samples(samples(1)))
 
 
+def test_constant_in_float16_needs_no_observer_but_must_be_finite(host: PluginHost) -> None:
+    made = toy()
+    weight = replace(made.plan.constants["weight"], spec=HALF)
+    found = run(host, replace(made.plan, constants={"weight": weight}), Samples(samples(2)))
+    assert set(found.observers) == {"x", made.names["exp"]}
+    made = toy(np.full((3, 2), np.inf, F32))
+    with pytest.raises(InputError, match="constant @MatMul_product:weight of layer @MatMul_product holds infinity"):
+        run(host, replace(made.plan, constants={"weight": weight}), Samples(samples(2)))
+
+
 def test_plan_without_ranges_to_find_runs_nothing(host: PluginHost) -> None:
     made, source = toy(), Samples(samples(3))
     plan = Plan(graph=made.plan.graph, groups=(), types={}, slots={}, constants=made.plan.constants, biases={})
@@ -245,19 +255,3 @@ def test_one_session_is_opened(host: PluginHost) -> None:
 
     calibrate(toy().plan, Recording(), GraphRunner(open_graph, Samples(samples(30)), 2))  # type: ignore[arg-type]
     assert len(opened) == 1
-
-
-def test_numbers_too_large_for_float16_are_warned_of() -> None:
-    from synap_core.graph.groups import group
-    from synap_core.quantization.calibrate import overflow_warnings
-    from synap_core.quantization.planning import make_plan
-
-    builder = GraphBuilder("net")
-    x = builder.input("x", ir.DataType.FLOAT, (1, 4))
-    model = builder.finish([builder.emit("Mul", [x, builder.constant(1e-6)])])
-    groups = group(model)
-    types = {"Input_x": "float16", groups[0].layer_id: "uint8"}
-    plan = make_plan(model, groups, types, scheme="asymmetric_affine")
-    assert overflow_warnings(plan, {"x": (-60_000.0, 60_000.0)}) == []
-    (line,) = overflow_warnings(plan, {"x": (-1e6, 2.0)})
-    assert line.startswith("layer '@Input_x' is kept in float16, whose largest number is 65504, but reaches 1e+06")

@@ -19,7 +19,7 @@ from synap_core.host import PluginHost
 from synap_core.payloads import QuantizationAlgorithm
 from synap_core.plugin_policy import PluginPolicy
 from synap_core.quantization import cluster
-from synap_core.quantization.calibrate import SHARD_SIZE, Calibration, Executor, Target, calibrate
+from synap_core.quantization.calibrate import SHARD_SIZE, Calibration, Executor, Target, Watched, calibrate
 from synap_core.quantization.cluster import DaskShards, ShardJob, observe_remotely
 from synap_core.quantization.interface import QuantSpec
 from synap_core.quantization.plan import ConstantSlot, Plan, Slot
@@ -209,8 +209,7 @@ def test_missing_library_says_how_to_install_it(toy_host: PluginHost, monkeypatc
 def test_worker_of_another_version_refuses() -> None:
     job = ShardJob(
         graph=b"",
-        targets=(Target(key="x", spec=SPEC, values=("x",)),),
-        outputs=("x",),
+        watched=Watched(targets=(Target(key="x", spec=SPEC, values=("x",)),)),
         algorithm="toy_average",
         options="{}",
         policy=PluginPolicy(),

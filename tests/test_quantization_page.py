@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,15 @@ def test_every_layer_is_in_chart_and_table() -> None:
     assert " a note" in read.texts["p"]
     assert read.texts["pre"] == ["quantization:\n  '@Conv_bad_2': int16"]
     assert "raise to int16" in read.texts["span"]
+
+
+def test_an_output_without_an_angle_is_the_worst_one() -> None:
+    broken = Figures(cosine=float("nan"), sqnr_db=float("-inf"), max_error=float("inf"))
+    for outputs in ({"y": figures(20.75), "z": broken}, {"z": broken, "y": figures(20.75)}):
+        read = Reader(render_page(replace(analysis(), outputs=outputs), "net"))
+        assert {"nan", "-inf dB"} <= set(read.texts["b"])
+        cells = [text.strip() for text in read.texts["td"]]
+        assert cells[cells.index("z") : cells.index("z") + 4] == ["z", "nan", "-inf", "inf"]
 
 
 def test_bars_are_as_high_as_their_ratios() -> None:

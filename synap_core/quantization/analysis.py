@@ -247,7 +247,7 @@ def _portions(layers: Sequence[Layer], sizes: Mapping[str, int]) -> Iterator[lis
 
 
 def analysis_as_json(analysis: Analysis) -> dict[str, object]:
-    """Everything as JSON values; an infinite ratio is the text ``inf`` or ``-inf``."""
+    """Everything as JSON values; an infinite ratio is the text ``inf`` or ``-inf``, a cosine of no angle ``nan``."""
     suggestion = analysis.suggestion
     return {
         "samples": analysis.samples,
@@ -279,7 +279,7 @@ def _layer(layer: LayerFigures) -> dict[str, object]:
 
 def _figures(figures: Figures) -> dict[str, object]:
     return {
-        "cosine": figures.cosine,
+        "cosine": _number(figures.cosine),
         "sqnr_db": _number(figures.sqnr_db),
         "max_error": _number(figures.max_error),
     }

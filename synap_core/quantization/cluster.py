@@ -24,7 +24,7 @@ from synap_core.errors import InputError, PluginError
 from synap_core.host import PluginHost
 from synap_core.payloads import QuantizationAlgorithm
 from synap_core.plugin_policy import PluginPolicy
-from synap_core.quantization.calibrate import NotFiniteError, Observed, Target, Work, observe_shard
+from synap_core.quantization.calibrate import NotFiniteError, Observed, Watched, Work, observe_shard
 from synap_core.quantization.runner import find_engine, runnable
 from synap_core.version import toolkit_version
 
@@ -53,8 +53,7 @@ class ShardJob:
 
     Attributes:
         graph: The graph, as an ONNX model that gives the observed values.
-        targets: What is observed.
-        outputs: Names of the values that the graph gives, in order.
+        watched: What is observed.
         algorithm: Name of the algorithm.
         options: Its options in JSON.
         policy: Plugins that may be loaded.
@@ -62,8 +61,7 @@ class ShardJob:
     """
 
     graph: bytes
-    targets: tuple[Target, ...]
-    outputs: tuple[str, ...]
+    watched: Watched
     algorithm: str
     options: str
     policy: PluginPolicy
@@ -118,8 +116,7 @@ class DaskShards:
     def _job(self, work: Work) -> ShardJob:
         return ShardJob(
             graph=_to_bytes(work),
-            targets=work.targets,
-            outputs=work.outputs,
+            watched=work.watched,
             algorithm=self._algorithm,
             options=self._options,
             policy=self._policy,
@@ -167,7 +164,7 @@ def observe_remotely(job: ShardJob, first: int, samples: Sequence[Mapping[str, n
         msg = f"a worker has synap-toolkit {toolkit_version()}, not {job.version}"
         raise InputError(msg, hint="install the same version on all workers")
     session, algorithm = _prepared(job)
-    return observe_shard(session, enumerate(samples, first), job.targets, job.outputs, algorithm)
+    return observe_shard(session, enumerate(samples, first), job.watched, algorithm)
 
 
 @functools.lru_cache(maxsize=1)
@@ -188,7 +185,7 @@ def _to_bytes(work: Work) -> bytes:
     import onnx_ir as ir
 
     try:
-        data: bytes = ir.to_proto(runnable(work.plan.graph, work.outputs)).SerializeToString()
+        data: bytes = ir.to_proto(runnable(work.plan.graph, work.watched.outputs)).SerializeToString()
     except ValueError as error:  # what the library raises for more than 2 GiB
         msg = "the model is too large to be sent to a cluster"
         raise InputError(msg, hint="calibrate on this machine, without --scheduler") from error

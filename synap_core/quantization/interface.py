@@ -140,7 +140,8 @@ class Algorithm(Protocol):
         Args:
             plan: What is quantized, and how.
             parameters: Parameters that follow from the ranges, with constants rounded to the nearest step.
-            observers: What was observed: of each slot of the plan, and of each weight and constant, by its key.
+            observers: What was observed: of each slot of the plan, and of each weight and constant, by its key; nothing
+                of those in float16, and of slots with a fixed range.
             runner: Runs graphs on the samples.
         """
         ...

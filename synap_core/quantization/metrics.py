@@ -101,8 +101,10 @@ class Errors:
     def cosine(self) -> float:
         """Cosine of the angle between all items of the reference and of the other, each taken as one vector.
 
-        1 when both are zero, 0 when only one of them is.
+        1 when both are zero, 0 when only one of them is. NaN when the noise is infinite: there is no angle then.
         """
+        if not math.isfinite(self.noise):
+            return math.nan
         if self.signal == 0 or self.other == 0:
             return 1.0 if self.signal == self.other else 0.0
         cosine = self.product / (math.sqrt(self.signal) * math.sqrt(self.other))
@@ -123,7 +125,7 @@ class Figures:
     """How close a tensor is to its reference.
 
     Attributes:
-        cosine: From -1 to 1; 1 means that only the size may differ.
+        cosine: From -1 to 1; 1 means that only the size may differ. NaN when infinities or NaN came or went.
         sqnr_db: Signal to quantization noise ratio; infinite when nothing differs.
         max_error: Largest difference of two items.
     """
@@ -139,7 +141,7 @@ def format_db(value: float) -> str:
 
 
 def figures_as_text(figures: Figures) -> tuple[str, str, str]:
-    """Cosine, ratio and largest error for a table."""
+    """Cosine, ratio and largest error for a table; ``nan`` for the cosine of what has no angle."""
     return f"{figures.cosine:.5f}", format_db(figures.sqnr_db), f"{figures.max_error:.3g}"
 
 

@@ -83,7 +83,8 @@ def render_page(
 
 
 def _tiles(analysis: Analysis) -> str:
-    cosine = min(figures.cosine for figures in analysis.outputs.values())
+    # An output without an angle is worse than any cosine.
+    cosine = min((figures.cosine for figures in analysis.outputs.values()), key=lambda c: (not math.isnan(c), c))
     entries = [
         (
             _with_unit(analysis.worst_db),

@@ -17,9 +17,10 @@ from synap_core.errors import InputError
 from synap_core.graph.groups import Group, group
 from synap_core.host import PluginHost
 from synap_core.payloads import QuantizationAlgorithm
-from synap_core.quantization.calibrate import calibrate, overflow_warnings
+from synap_core.quantization.calibrate import calibrate
 from synap_core.quantization.data_types import require_float, resolve_types
 from synap_core.quantization.dataset import Dataset, open_dataset
+from synap_core.quantization.float16 import float16_warnings
 from synap_core.quantization.interface import Algorithm, Range, Runner
 from synap_core.quantization.mixed_ranges import mixed_ranges
 from synap_core.quantization.options import load_options
@@ -211,7 +212,7 @@ class Quantizer:
                 parameters = self._loaded.refine(plan, parameters, seen.observers, self._runner)
         warnings, notes = mixed_ranges(plan, seen.extents, parameters, self._opened.source)
         parameters = replace(parameters, notes=(*parameters.notes, *notes))
-        return parameters, (*warnings, *overflow_warnings(plan, seen.extents))
+        return parameters, (*warnings, *float16_warnings(plan, seen.extents))
 
     def _others(self, samples: Sequence[str]) -> Dataset:
         """Data set of other samples, read as those of the metafile."""

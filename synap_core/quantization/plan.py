@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from synap_core.graph.groups import Group
 from synap_core.quantization.interface import QuantSpec
+from synap_core.quantization.masks import Masking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class Plan:
         notes: What the user should know.
         left: What is in float16 although it was to be of fewer bits, because it only moves numbers at an end of the
             graph: how its tensors would be quantized otherwise, by layer id.
+        slot_of: Key of the slot of each value, by name.
+        maskings: Where attention masks may be.
     """
 
     graph: ir.Model
@@ -102,4 +105,4 @@ class Plan:
     notes: tuple[str, ...] = ()
     left: Mapping[str, QuantSpec] = field(default_factory=dict)
     slot_of: Mapping[str, str] = field(default_factory=dict)
-    """Key of the slot of each value, by name."""
+    maskings: tuple[Masking, ...] = ()

@@ -13,6 +13,7 @@ from synap_core.graph.groups import PRODUCTS, Group
 from synap_core.graph.types import shape_of, type_of
 from synap_core.quantization.data_types import input_layer_id
 from synap_core.quantization.interface import CONSTANT, WEIGHT, QuantSpec
+from synap_core.quantization.masks import find_maskings
 from synap_core.quantization.operators import (
     EVERYWHERE,
     NATURAL_RANGES,
@@ -98,6 +99,7 @@ class _Planner:
             biases=self._biases,
             left=self._left,
             slot_of=slot_of,
+            maskings=find_maskings(self._model.graph),
         )
 
     def _type_of(self, value: ir.Value) -> str:

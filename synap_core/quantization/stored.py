@@ -63,6 +63,8 @@ def calibration_key(
         "constants": [asdict(slot) for slot in plan.constants.values()],
         "biases": [asdict(bias) for bias in plan.biases.values()],
     }
+    if plan.maskings:
+        settings["maskings"] = [asdict(masking) for masking in plan.maskings]
     return Cache.key(_graph_digest(plan.graph), dataset.fingerprint(), settings)
 
 
