@@ -46,7 +46,7 @@ CLEAR_GAIN_DB = 0.3
 """Gain on the samples that were held back which a refinement must have over what is simpler."""
 
 QUANTIZED_BYTES = 112 << 20
-REAL_BYTES = 32 << 20
+REAL_BYTES = 64 << 20
 """Memory for the values of samples that go through the quantized graph, and the graph of real numbers."""
 
 FEWEST_QUANTIZED, FEWEST_REAL = 32, 16

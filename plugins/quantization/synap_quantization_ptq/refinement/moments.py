@@ -17,7 +17,7 @@ from synap_quantization_ptq.refinement.rounding import damp
 Real32 = NDArray[np.float32]
 Real64 = NDArray[np.float64]
 
-FEWEST_POSITIONS = 8
+FEWEST_POSITIONS = 24
 ROWS_PER_TERM = 16
 """Positions of each sample, and of all samples for each term of a sum, at which the terms are looked at.
 
@@ -174,13 +174,15 @@ class _Block:
     """The same of some samples, as they are multiplied."""
 
     count: int
-    sums: Real64
+    sums: Real32
     products: Real32
 
     @classmethod
     def of(cls, one: Real32, other: Real32) -> Self:
         """Multiply ``(G, K, n)`` of both sets."""
-        sums = [array.sum(axis=2, dtype=np.float64) for array in ((one,) if one is other else (one, other))]
+        ones = np.ones(one.shape[2], np.float32)
+        # They are numbers around zero: float32 is enough, and a product is faster than a sum.
+        sums = [array @ ones for array in ((one,) if one is other else (one, other))]
         return cls(one.shape[2], np.stack([sums[0], sums[-1]]), one @ other.transpose(0, 2, 1))
 
 
