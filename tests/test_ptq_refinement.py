@@ -486,11 +486,21 @@ def test_ranges_that_cut_off_what_a_single_sample_has_are_not_safe(
     whole = solve(plan, {k: o.range() for k, o in observers.items()})
     few = calibrate(plan, PostTraining(options), runner_of(arrays[1:])).observers
     cut = solve(plan, {k: o.range() for k, o in few.items()})
-    judge = Judge(plan, runner, [4, 9, 14, 19], workers)
+    held = [4, 9, 14, 19]
+    judge = Judge(plan, runner, held, workers)
     before, tried = (refinement._Judged("r", judge.sqnr_db(parameters), parameters) for parameters in (whole, cut))
     assert tried.sqnr_db > before.sqnr_db + 10
-    assert not refinement._safe(plan, runner, options, workers, before, tried)
-    assert refinement._safe(plan, runner, options, workers, before, before)
+    trial = refinement._Trial(
+        material=material_of(plan, runner, workers),
+        observers=observers,
+        options=options,
+        recipes=(),
+        fitted=[index for index in range(20) if index not in held],
+        judge=judge,
+    )
+    for ratio in (Judge.sqnr_db, Judge.ranges_db):
+        assert not trial._is_safe(before, tried, ratio)
+        assert trial._is_safe(before, before, ratio)
 
 
 def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has none
@@ -22,6 +23,9 @@ from synap_quantization_ptq.refinement.workers import Workers
 
 if TYPE_CHECKING:
     from synap_quantization_ptq.options import Options
+
+Ratio = Callable[[Judge, Parameters], float]
+"""A ratio of signal to noise that a judge tells of parameters, in dB."""
 
 log = logging.getLogger("synap_core.quantization.refinement")
 
@@ -107,70 +111,15 @@ def _refined(
             f"held back, there are {judge.numbers} for {len(held)} of {runner.count} samples"
         )
         return replace(parameters, notes=(*parameters.notes, note))
-    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
-    observed = _judged(sqnr_db, "as observed", parameters)
-    start = _best_ranges(plan, observed, observers, sqnr_db, options)
-    if start is not observed and not _safe(plan, runner, options, workers, observed, start):
-        start = observed
     material = _material(plan, runner, _spread(fitted, MOST_FITTED), workers)
-    # With constants as they are, ranges are judged by another ratio than refinements.
-    plain = _judged(judge.sqnr_db, "none", start.parameters) if options.searches else replace(start, name="none")
-    best, found = _best_recipe(material, judge, plain, recipes)
-    if options.searches and start.sqnr_db < best.sqnr_db + RANGES_MATTER_DB:
-        few = _spread(fitted, SEARCH_SAMPLES)
-        quick, careful = Judge(plan, runner, _spread(few, QUICK_SAMPLES), workers), Judge(plan, runner, few, workers)
-        other = search(plan, start.parameters, observers, options.searched_ranges, quick, careful)
-        searched = _judged(sqnr_db, f"{start.name}, then one by one", other)
-        # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
-        if _safe(plan, runner, options, workers, start, searched):
-            plain = _judged(judge.sqnr_db, "none", searched.parameters)
-            again = [recipe for recipe in recipes if recipe.name == best.name] or recipes
-            tried, more = _best_recipe(material, judge, plain, again)
-            if _better(best, tried) is tried:
-                best, start, found = tried, searched, more
-    figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found)
+    trial = _Trial(material=material, observers=observers, options=options, recipes=recipes, fitted=fitted, judge=judge)
+    found = trial.searched(parameters) if options.searches else trial.compared(parameters)
+    figures = ", ".join(f"{judged.name} {judged.sqnr_db:.1f}" for judged in found.tried)
     note = (
-        f"ranges: {start.name}; refinement: {best.name}; {best.sqnr_db:.1f} dB at the outputs on {len(held)} samples "
-        f"held back ({figures})"
+        f"ranges: {found.ranges.name}; refinement: {found.best.name}; {found.best.sqnr_db:.1f} dB at the outputs on "
+        f"{len(held)} samples held back ({figures})"
     )
-    return replace(best.parameters, notes=(*parameters.notes, note))
-
-
-def _safe(plan: Plan, runner: Runner, options: Options, workers: Workers, before: _Judged, tried: _Judged) -> bool:
-    """Whether other ranges are not clearly worse on some of all samples: what they leave out may be in few of them."""
-    judge = Judge(plan, runner, _spread(range(runner.count), MOST_HELD_BACK), workers)
-    sqnr_db = judge.ranges_db if options.searches else judge.sqnr_db
-    return sqnr_db(tried.parameters) >= sqnr_db(before.parameters) - CLEAR_GAIN_DB
-
-
-def _best_ranges(
-    plan: Plan,
-    observed: _Judged,
-    observers: Mapping[str, Observer],
-    sqnr_db: Callable[[Parameters], float],
-    options: Options,
-) -> _Judged:
-    """The way to find ranges that is clearly better than the one before it."""
-    best, parameters = observed, observed.parameters
-    for kind, percentile in options.compared_ranges:
-        name = kind if percentile is None else f"{kind} {percentile:g}"
-        tried = with_ranges(plan, parameters, observers, (kind, percentile))
-        if tried.activations != parameters.activations:
-            best = _better(best, _judged(sqnr_db, name, tried))
-    return best
-
-
-def _best_recipe(
-    material: Material, judge: Judge, plain: _Judged, recipes: Sequence[Recipe]
-) -> tuple[_Judged, list[_Judged]]:
-    """The refinement that is clearly better than none and than the one before it, and all that were tried."""
-    best, found = plain, [plain]
-    for recipe in recipes:
-        if recipe.is_fallback and best is not plain:
-            continue
-        found.append(_judged(judge.sqnr_db, recipe.name, sweep(material, plain.parameters, recipe)))
-        best = _better(best, found[-1])
-    return best, found
+    return replace(found.best.parameters, notes=(*parameters.notes, note))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +129,98 @@ class _Judged:
     name: str
     sqnr_db: float
     parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The best refinement with some ranges, and all that were tried with them."""
+
+    ranges: _Judged
+    best: _Judged
+    tried: Sequence[_Judged]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """Compares ranges and refinements.
+
+    Attributes:
+        material: What refinements work on.
+        observers: What was observed.
+        options: Say what is tried.
+        recipes: Refinements to try.
+        fitted: Samples that are not held back.
+        judge: Has those that are.
+    """
+
+    material: Material
+    observers: Mapping[str, Observer]
+    options: Options
+    recipes: Sequence[Recipe]
+    fitted: Sequence[int]
+    judge: Judge
+
+    def compared(self, parameters: Parameters) -> _Found:
+        """Compare ranges with constants rounded to the nearest, and refine the best."""
+        ranges = self._ranges(parameters, Judge.sqnr_db)
+        return self._refined(ranges, self.recipes, replace(ranges, name="none"))
+
+    def searched(self, parameters: Parameters) -> _Found:
+        """Do that, and again for ranges that are best before constants are rounded, and for those of each tensor."""
+        found = self.compared(parameters)
+        start = self._ranges(parameters, Judge.ranges_db)
+        if start.parameters.activations != found.ranges.parameters.activations:
+            found = _better_of(found, self._refined(start, self.recipes, self._plain(start)))
+        if start.sqnr_db >= found.best.sqnr_db + RANGES_MATTER_DB:
+            return found
+        few = _spread(self.fitted, SEARCH_SAMPLES)
+        quick, careful = self._judge_of(_spread(few, QUICK_SAMPLES)), self._judge_of(few)
+        ways, plan = self.options.searched_ranges, self.material.plan
+        other = search(plan, start.parameters, self.observers, ways, quick, careful)
+        singly = _judged(self.judge.ranges_db, f"{start.name}, then one by one", other)
+        # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
+        if not self._is_safe(start, singly, Judge.ranges_db):
+            return found
+        again = [recipe for recipe in self.recipes if recipe.name == found.best.name] or self.recipes
+        return _better_of(found, self._refined(singly, again, self._plain(singly)))
+
+    def _ranges(self, parameters: Parameters, ratio: Ratio) -> _Judged:
+        """The way to find ranges that is clearly better than the one before it."""
+        plan = self.material.plan
+        observed = best = _judged(partial(ratio, self.judge), "as observed", parameters)
+        for kind, percentile in self.options.compared_ranges:
+            name = kind if percentile is None else f"{kind} {percentile:g}"
+            tried = with_ranges(plan, parameters, self.observers, (kind, percentile))
+            if tried.activations != parameters.activations:
+                best = _better(best, _judged(partial(ratio, self.judge), name, tried))
+        return best if best is observed or self._is_safe(observed, best, ratio) else observed
+
+    def _is_safe(self, before: _Judged, tried: _Judged, ratio: Ratio) -> bool:
+        """Whether ranges are not clearly worse on samples from all over: what they leave out may be in few of them."""
+        judge = self._judge_of(_spread(range(self.material.runner.count), MOST_HELD_BACK))
+        return ratio(judge, tried.parameters) >= ratio(judge, before.parameters) - CLEAR_GAIN_DB
+
+    def _plain(self, ranges: _Judged) -> _Judged:
+        """Ranges with constants rounded to the nearest."""
+        return _judged(self.judge.sqnr_db, "none", ranges.parameters)
+
+    def _refined(self, ranges: _Judged, recipes: Sequence[Recipe], plain: _Judged) -> _Found:
+        """The refinement that is clearly better than none and than the one before it."""
+        best, tried = plain, [plain]
+        for recipe in recipes:
+            if recipe.is_fallback and best is not plain:
+                continue
+            tried.append(_judged(self.judge.sqnr_db, recipe.name, sweep(self.material, plain.parameters, recipe)))
+            best = _better(best, tried[-1])
+        return _Found(ranges=ranges, best=best, tried=tried)
+
+    def _judge_of(self, indices: Sequence[int]) -> Judge:
+        return Judge(self.material.plan, self.material.runner, indices, self.material.workers)
+
+
+def _better_of(found: _Found, other: _Found) -> _Found:
+    """The other one if it is clearly better."""
+    return other if _better(found.best, other.best) is other.best else found
 
 
 def _better(best: _Judged, tried: _Judged) -> _Judged:
