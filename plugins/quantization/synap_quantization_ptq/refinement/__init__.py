@@ -59,20 +59,12 @@ FEWEST_QUANTIZED, FEWEST_REAL = 32, 16
 RECIPES = (
     Recipe(name="rounding and bias correction", bias=True),
     Recipe(name="half-corrected rounding and bias correction", bias=True, correction=0.5, damping=0.05),
-    Recipe(name="rounding in given steps and bias correction", bias=True, steps=False),
-    Recipe(
-        name="half-corrected rounding in given steps and bias correction",
-        bias=True,
-        correction=0.5,
-        damping=0.05,
-        steps=False,
-    ),
     Recipe(name="rounding", is_fallback=True),
 )
 """The last one is for graphs whose clipped ranges move the means, so that correcting biases does harm."""
 
-RANGES_MATTER_DB = 6.0
-"""Ranges are searched for tensor by tensor where rounding computed tensors alone makes a quarter of the noise."""
+RANGES_MATTER_DB = 5.0
+"""Ranges are searched for tensor by tensor where rounding computed tensors alone makes a third of the noise."""
 
 
 def refine(
@@ -92,7 +84,7 @@ def _refined(
     options: Options,
     workers: Workers,
 ) -> Parameters:
-    recipes = [recipe for recipe in _allowed(options) if recipe.steps or shares_steps(plan, parameters)]
+    recipes = list(_allowed(options))
     if not products(plan) or not recipes:
         return parameters
     forced = options.rounding != "auto" and options.bias_correction != "auto"
@@ -166,11 +158,15 @@ class _Trial:
         return self._refined(ranges, self.recipes, replace(ranges, name="none"))
 
     def searched(self, parameters: Parameters) -> _Found:
-        """Do that, and again for ranges that are best before constants are rounded, and for those of each tensor."""
+        """Do that, and what was best again: in the steps as they are, and with ranges that are found in other ways."""
         found = self.compared(parameters)
+        again = [recipe for recipe in self.recipes if recipe.name == found.best.name] or self.recipes
+        if shares_steps(self.material.plan, parameters):
+            given = [replace(recipe, name=f"{recipe.name} in given steps", steps=False) for recipe in again]
+            found = _better_of(found, self._refined(found.ranges, given, found.tried[0]))
         start = self._ranges(parameters, Judge.ranges_db)
         if start.parameters.activations != found.ranges.parameters.activations:
-            found = _better_of(found, self._refined(start, self.recipes, self._plain(start)))
+            found = _better_of(found, self._refined(start, again, self._plain(start)))
         if start.sqnr_db >= found.best.sqnr_db + RANGES_MATTER_DB:
             return found
         few = _spread(self.fitted, SEARCH_SAMPLES)
@@ -181,7 +177,6 @@ class _Trial:
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
         if not self._is_safe(start, singly, Judge.ranges_db):
             return found
-        again = [recipe for recipe in self.recipes if recipe.name == found.best.name] or self.recipes
         return _better_of(found, self._refined(singly, again, self._plain(singly)))
 
     def _ranges(self, parameters: Parameters, ratio: Ratio) -> _Judged:
@@ -241,7 +236,7 @@ def _allowed(options: Options) -> Iterator[Recipe]:
             yield Recipe(name="bias correction", rounding=False, bias=True)
         return
     for recipe in RECIPES:
-        if options.bias_correction in ("auto", recipe.bias) and (options.searches or recipe.steps):
+        if options.bias_correction in ("auto", recipe.bias):
             yield recipe
 
 
