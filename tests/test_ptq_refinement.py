@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from synap_core.tensors import QuantParams
 from synap_quantization_ptq import refinement
 from synap_quantization_ptq.algorithm import PostTraining
 from synap_quantization_ptq.options import SearchingOptions, StandardOptions
-from synap_quantization_ptq.refinement import layers, refine, rounding
+from synap_quantization_ptq.refinement import layers, moments, refine, rounding
 from synap_quantization_ptq.refinement.judge import Judge
 from synap_quantization_ptq.refinement.layers import Stream, peak_items
 from synap_quantization_ptq.refinement.moments import Seen
@@ -36,6 +37,8 @@ from synap_quantization_ptq.refinement.workers import Workers
 from synap_runtime_onnx.graph_session import GraphSession
 
 FLOAT = ir.DataType.FLOAT
+
+sweep_module = sys.modules[Material.__module__]  # the package has a function of its name
 
 
 class Arrays:
@@ -118,9 +121,11 @@ def test_rounding_is_the_same_in_parts_and_at_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_matrix_that_is_no_covariance_has_the_factors_of_its_diagonal() -> None:
-    """Rounding errors can leave one where terms hardly vary."""
-    broken = np.asarray([[[4.0, 5, 0], [5, 1, 0], [0, 0, 1]]])
-    np.testing.assert_array_equal(rounding._factor(broken), np.diag([2.0, 1, 1])[None])
+    """Rounding errors can leave one where terms hardly vary; other groups keep their own factors."""
+    broken, good = np.asarray([[4.0, 5, 0], [5, 1, 0], [0, 0, 1]]), np.asarray([[4.0, 2, 0], [2, 5, 0], [0, 0, 1]])
+    factors = rounding._factor(np.stack([broken, good]))
+    np.testing.assert_array_equal(factors[0], np.diag([2.0, 1, 1]))
+    np.testing.assert_allclose(factors[1] @ factors[1].T, good)
 
 
 def test_damping_adds_a_share_of_the_mean_variance_and_one_where_there_is_none() -> None:
@@ -435,6 +440,43 @@ def test_covariance_is_exact_however_far_the_terms_are_from_zero(workers: Worker
     expected = np.cov(np.concatenate(arrays).astype(np.float64).T / 8, bias=True)
     np.testing.assert_allclose(seen.means, np.mean(arrays, axis=(0, 1))[None, None] / 8, rtol=1e-9)
     np.testing.assert_allclose(seen.covariance()[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_products_with_too_many_terms_are_rounded_to_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, workers: Workers
+) -> None:
+    plan, parameters, runner = matrices("Gemm", (16, 6), (6,))
+    material = material_of(plan, runner, workers)
+    changed = []
+    for most in (16, 15):
+        monkeypatch.setattr(sweep_module, "MOST_TERMS", most)
+        found = sweep(material, parameters, Recipe(name="r", bias=True)).constants
+        changed.append(not np.array_equal(found["w"].integers, parameters.constants["w"].integers))
+    assert changed == [True, False]
+
+
+def test_covariance_does_not_depend_on_how_samples_are_parted(
+    monkeypatch: pytest.MonkeyPatch, workers: Workers
+) -> None:
+    arrays = [np.arange(40, dtype=np.uint8).reshape(8, 5) * number for number in range(1, 8)]
+    builder = GraphBuilder("one")
+    x = builder.input("x", FLOAT, (8, 5))
+    model = builder.finish([builder.emit("Gemm", [x, builder.constant(np.ones((5, 2), np.float32), "w")])])
+    product = Product(node=model.graph[0], data="x", weight="w", bias=None, output="y", groups=1)
+    found = []
+    for large in (1, 1 << 22):
+        monkeypatch.setattr(moments, "LARGE_RESULT", large)
+        seen = Seen(product, Kept(arrays, None, workers), None, 64)  # type: ignore[arg-type]  # all of a stream it uses
+        found.append((seen.means, seen.covariance()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_product_of_nothing_is_left_alone() -> None:
+    plan, _, _ = matrices("Gemm", (16, 6), (6,))
+    (product,) = products(plan).values()
+    product.node.inputs[0].shape = ir.Shape([0, 16])  # type: ignore[union-attr]  # it is there
+    assert not products(plan)
 
 
 def test_one_matrix_for_each_of_a_batch_is_rounded_to_the_nearest() -> None:

@@ -420,6 +420,19 @@ def test_mask_of_two_softmaxes_is_low_enough_for_both() -> None:
     assert (floors[t], floors[u], floors[m]) == (3 - DEPTH, -7 - DEPTH, -DEPTH)
 
 
+def test_what_another_softmax_reads_without_a_mask_has_no_floor() -> None:
+    """All numbers of x matter to the second one: there is no mask that would tell it from other ranges."""
+    nodes = [("Add", "x c", "t"), ("Softmax", "t", "p"), ("Softmax", "x", "q"), ("Add", "p q", "y")]
+    maskings = found_in(*nodes, constants={"c": causal(-1e4)})
+    scores = np.linspace(-60, 0, LENGTH**2, dtype=F32).reshape(1, LENGTH, LENGTH)
+    t = scores + causal(-1e4)
+    sources = {masking.source for masking in maskings}
+    assert "x" in sources
+    floors = floors_of(maskings, {source: scores if source == "x" else t for source in sources})
+    assert floors["x"] == -math.inf
+    assert all(math.isfinite(floors[source]) for source in sources - {"x"})
+
+
 def test_rows_that_are_masked_as_a_whole_tell_nothing() -> None:
     (masking,) = found_in(("Add", "x c", "t"), ("Softmax", "t", "y"), constants={"c": causal(-1e4)})
     scores = np.arange(LENGTH**2, dtype=F32).reshape(1, LENGTH, LENGTH)

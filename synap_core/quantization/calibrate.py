@@ -226,7 +226,10 @@ def _with_sample(found: Observed, values: Mapping[str, np.ndarray], number: int,
     """What was found with the values of one more sample, which are shown to the observers."""
     floors = floors_of(watched.maskings, values)
     seen = {name: _raised(values[name], floors.get(name, -math.inf)) for name in watched.values}
-    extents = {name: _extent(array) for name, array in seen.items()}
+    # Floors are for ranges: what is in float16 stays as it is, and may be infinite where that does not matter.
+    floored = [name for name in watched.others if floors.get(name, -math.inf) > -math.inf]
+    whole = {name: values[name][values[name] != -math.inf] for name in floored}
+    extents = {name: _extent(array) for name, array in (seen | whole).items()}
     for name, ends in extents.items():
         if not all(map(math.isfinite, ends)):
             raise NotFiniteError(name, number)

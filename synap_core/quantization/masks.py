@@ -77,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masking:
-    """A Softmax behind what may be a mask.
+    """A Softmax, and what is in front of it, perhaps a mask.
 
     Attributes:
         source: Name of what the Softmax reads.
@@ -100,7 +100,12 @@ class Masking:
 
 
 def find_maskings(graph: ir.Graph) -> tuple[Masking, ...]:
-    """Find each Softmax that has something added to, or chosen for, what it reads, which may be a mask."""
+    """Find where a Softmax has something added to, or chosen for, what it reads, which may be a mask.
+
+    Returns:
+        What is in front of each Softmax that could have floors, masked or not, for they may read the same; nothing if
+        none of them may be masked.
+    """
     floored: set[ir.Value] = set()
     order = {node: position for position, node in enumerate(graph)}
     constants = [value for value in graph.initializers.values() if value.const_value is not None]
@@ -114,9 +119,8 @@ def find_maskings(graph: ir.Graph) -> tuple[Masking, ...]:
             continue
         nodes = sorted(_nodes_before(source, floored), key=order.__getitem__, reverse=True)
         steps = tuple(_step(item, floored) for item in nodes)
-        if any(_may_mask(step) for step in steps):
-            found.append(Masking(source=str(source.name), axis=node.attributes.get_int("axis", -1), steps=steps))
-    return tuple(found)
+        found.append(Masking(source=str(source.name), axis=node.attributes.get_int("axis", -1), steps=steps))
+    return tuple(found) if any(_may_mask(step) for masking in found for step in masking.steps) else ()
 
 
 def floors_of(maskings: Sequence[Masking], values: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -43,6 +43,10 @@ _MAX_SHIFT = 1 << 10
 _RANGE_TYPE = np.dtype("<f8")
 
 
+REVISION = 2
+"""To be raised when the same inputs get other parameters or warnings, for not every change has a version of its own."""
+
+
 def calibration_key(
     plan: Plan, dataset: Dataset, algorithm: QuantizationAlgorithm, options: BaseModel, host: PluginHost
 ) -> str:
@@ -62,9 +66,9 @@ def calibration_key(
         "slots": [asdict(slot) for slot in plan.slots.values()],
         "constants": [asdict(slot) for slot in plan.constants.values()],
         "biases": [asdict(bias) for bias in plan.biases.values()],
+        "maskings": [asdict(masking) for masking in plan.maskings],
+        "revision": REVISION,
     }
-    if plan.maskings:
-        settings["maskings"] = [asdict(masking) for masking in plan.maskings]
     return Cache.key(_graph_digest(plan.graph), dataset.fingerprint(), settings)
 
 

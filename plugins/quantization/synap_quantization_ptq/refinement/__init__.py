@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has none
@@ -71,7 +71,8 @@ def refine(
     plan: Plan, parameters: Parameters, observers: Mapping[str, Observer], runner: Runner, options: Options
 ) -> Parameters:
     """Refine weights and biases as the options allow, and keep what is best on the samples that were held back."""
-    # Threads of the linear algebra wait for more work while threads of our own could do it.
+    # Threads of the linear algebra wait for more work while threads of our own could do it, and what they add up
+    # depends on how many they are.
     with threadpool_limits(1, "blas"), Workers(runner.jobs) as workers:
         return _refined(plan, parameters, observers, runner, options, workers)
 
@@ -132,7 +133,7 @@ class _Found:
     tried: Sequence[_Judged]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Trial:
     """Compares ranges and refinements.
 
@@ -163,7 +164,9 @@ class _Trial:
         again = [recipe for recipe in self.recipes if recipe.name == found.best.name] or self.recipes
         if shares_steps(self.material.plan, parameters):
             given = [replace(recipe, name=f"{recipe.name} in given steps", steps=False) for recipe in again]
-            found = _better_of(found, self._refined(found.ranges, given, found.tried[0]))
+            in_given_steps = self._refined(found.ranges, given, found.tried[0])
+            if _better_of(found, in_given_steps) is in_given_steps:
+                found, again = in_given_steps, given
         start = self._ranges(parameters, Judge.ranges_db)
         if start.parameters.activations != found.ranges.parameters.activations:
             found = _better_of(found, self._refined(start, again, self._plain(start)))
@@ -186,14 +189,21 @@ class _Trial:
         for kind, percentile in self.options.compared_ranges:
             name = kind if percentile is None else f"{kind} {percentile:g}"
             tried = with_ranges(plan, parameters, self.observers, (kind, percentile))
-            if tried.activations != parameters.activations:
-                best = _better(best, _judged(partial(ratio, self.judge), name, tried))
-        return best if best is observed or self._is_safe(observed, best, ratio) else observed
+            if tried.activations == parameters.activations:
+                continue
+            judged = _judged(partial(ratio, self.judge), name, tried)
+            if _better(best, judged) is judged and self._is_safe(observed, judged, ratio):
+                best = judged
+        return best
 
     def _is_safe(self, before: _Judged, tried: _Judged, ratio: Ratio) -> bool:
         """Whether ranges are not clearly worse on samples from all over: what they leave out may be in few of them."""
-        judge = self._judge_of(_spread(range(self.material.runner.count), MOST_HELD_BACK))
-        return ratio(judge, tried.parameters) >= ratio(judge, before.parameters) - CLEAR_GAIN_DB
+        return ratio(self._wide, tried.parameters) >= ratio(self._wide, before.parameters) - CLEAR_GAIN_DB
+
+    @cached_property
+    def _wide(self) -> Judge:
+        """Judges on samples from all over."""
+        return self._judge_of(_spread(range(self.material.runner.count), MOST_HELD_BACK))
 
     def _plain(self, ranges: _Judged) -> _Judged:
         """Ranges with constants rounded to the nearest."""

@@ -35,6 +35,10 @@ FEWEST_BLOCKS = 8
 The parts must not depend on how many there are, as sums of floating-point numbers depend on the order."""
 
 
+LARGE_RESULT = 1 << 22
+"""Items of products of terms with terms from which on there is one part."""
+
+
 class Seen:
     """What the rows of a product are multiplied with: means of all, and second moments at some positions.
 
@@ -95,7 +99,10 @@ class Seen:
         cross[:, diagonal, diagonal] += extra[:, None]
         product = rows @ cross
         del cross
-        solved = np.linalg.solve(own, product.transpose(0, 2, 1))
+        try:
+            solved = np.linalg.solve(own, product.transpose(0, 2, 1))
+        except np.linalg.LinAlgError:  # rounding left nothing that can be solved
+            return rows.astype(np.float64)
         return np.asarray(solved.transpose(0, 2, 1), np.float64)
 
     def _take(self, quantized: Stream) -> Real64:
@@ -103,6 +110,8 @@ class Seen:
         count = quantized.count
         items = self._terms * self._product.groups * max(1, self._positions)
         size = max(1, min(BLOCK_ITEMS // items, -(-count // FEWEST_BLOCKS)))
+        if self._positions and self._product.groups * self._terms**2 > LARGE_RESULT:
+            size = count  # what comes of a part takes more memory than the part
         parts = ((0, self._paired), (self._paired, count))
         blocks = [range(begin, min(begin + size, end)) for start, end in parts for begin in range(start, end, size)]
         paired, alone, crossed = self._moments

@@ -34,6 +34,9 @@ ROUNDED_ITEMS = 1 << 20
 POLISHED_ITEMS = 1 << 17
 """Items that are polished at a time: with more, the cache does not hold them."""
 
+SMALLEST = 1e-300
+"""Stands for a variance of zero."""
+
 FEW_LEFT = 0.75
 """Part of the rows that are polished; when no more of them gain anything, the others are put aside."""
 
@@ -87,12 +90,14 @@ class Rounding:
 
 
 def _factor(covariance: Real64) -> Real64:
-    """Lower triangular factors, ``(G, K, K)``; of diagonals alone where rounding left no covariance of anything."""
+    """Lower triangular factors, ``(G, K, K)``; of the diagonal alone where rounding left no covariance of anything."""
     try:
         return np.asarray(np.linalg.cholesky(covariance), np.float64)
     except np.linalg.LinAlgError:
-        diagonals = np.diagonal(covariance, axis1=1, axis2=2)
-        return np.sqrt(np.maximum(diagonals, 1e-300))[:, :, None] * np.eye(covariance.shape[1])
+        if len(covariance) > 1:
+            return np.concatenate([_factor(covariance[group : group + 1]) for group in range(len(covariance))])
+        variances = np.diagonal(covariance, axis1=1, axis2=2)
+        return np.sqrt(np.maximum(variances, SMALLEST))[:, :, None] * np.eye(covariance.shape[1])
 
 
 def _parts(count: int, items: int, most: int) -> Iterator[slice]:

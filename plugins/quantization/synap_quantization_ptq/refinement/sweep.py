@@ -31,6 +31,10 @@ from synap_quantization_ptq.refinement.workers import Workers
 Real64 = NDArray[np.float64]
 MATRIX_RANK = 2
 
+MOST_TERMS = 8192
+"""Terms of sums whose weights are rounded with regard to each other: the square of it is the memory that takes, half a
+gigabyte for each of the matrices."""
+
 INTEGERS = ("uint8", "int8", "int16")
 
 
@@ -93,7 +97,7 @@ def products(plan: Plan) -> dict[str, Product]:
             continue
         if node.op_type == "MatMul" and len(shape_of(weight)) != MATRIX_RANK:
             continue  # one product for each matrix
-        found[group.layer_id] = Product(
+        product = Product(
             node=node,
             data=str(data.name),
             weight=str(weight.name),
@@ -101,6 +105,8 @@ def products(plan: Plan) -> dict[str, Product]:
             output=_sum(node, group.nodes, plan),
             groups=node.attributes.get_int("group", 1) if node.op_type in CONVOLUTIONS else 1,
         )
+        if product.term_count() and product.position_count():
+            found[group.layer_id] = product
     return found
 
 
@@ -119,8 +125,9 @@ def sweep(material: Material, start: Parameters, recipe: Recipe) -> Parameters:
     for group in plan.groups:
         product = found.get(group.layer_id)
         if product is not None:
-            seen = Seen(product, quantized, real, recipe.positions if recipe.rounding else 0)
-            if recipe.rounding:
+            rounds = recipe.rounding and product.term_count() <= MOST_TERMS
+            seen = Seen(product, quantized, real, recipe.positions if rounds else 0)
+            if rounds:
                 constants[product.weight] = _rounded(product, plan, start, seen, recipe)
             if product.bias is not None:
                 _place_bias(product, plan, parameters, constants)
