@@ -178,12 +178,12 @@ class _Trial:
         other = search(plan, start.parameters, self.observers, ways, quick, careful)
         singly = _judged(self.judge.ranges_db, f"{start.name}, then one by one", other)
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
-        if not self._is_safe(start, singly, Judge.ranges_db):
+        if self._wide_gain_db(start, singly, Judge.ranges_db) < -CLEAR_GAIN_DB:
             return found
         return _better_of(found, self._refined(singly, again, self._plain(singly)))
 
     def _ranges(self, parameters: Parameters, ratio: Ratio) -> _Judged:
-        """The way to find ranges that is clearly better than the one before it."""
+        """The way to find ranges that is clearly better than the one before it, and on all samples than the first."""
         plan = self.material.plan
         observed = best = _judged(partial(ratio, self.judge), "as observed", parameters)
         for kind, percentile in self.options.compared_ranges:
@@ -192,13 +192,13 @@ class _Trial:
             if tried.activations == parameters.activations:
                 continue
             judged = _judged(partial(ratio, self.judge), name, tried)
-            if _better(best, judged) is judged and self._is_safe(observed, judged, ratio):
+            if _better(best, judged) is judged and self._wide_gain_db(observed, judged, ratio) > CLEAR_GAIN_DB:
                 best = judged
         return best
 
-    def _is_safe(self, before: _Judged, tried: _Judged, ratio: Ratio) -> bool:
-        """Whether ranges are not clearly worse on samples from all over: what they leave out may be in few of them."""
-        return ratio(self._wide, tried.parameters) >= ratio(self._wide, before.parameters) - CLEAR_GAIN_DB
+    def _wide_gain_db(self, before: _Judged, tried: _Judged, ratio: Ratio) -> float:
+        """Gain of ranges on samples from all over: what they leave out may be in a single one."""
+        return ratio(self._wide, tried.parameters) - ratio(self._wide, before.parameters)
 
     @cached_property
     def _wide(self) -> Judge:
