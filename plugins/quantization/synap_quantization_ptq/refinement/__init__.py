@@ -49,6 +49,9 @@ MOST_FITTED = 40
 CLEAR_GAIN_DB = 0.3
 """Gain on the samples that were held back which a refinement must have over what is simpler."""
 
+SOME_GAIN_DB = 0.1
+"""Gain below which ranges found one by one are as good as those before: refining them would take long for nothing."""
+
 QUANTIZED_BYTES = 112 << 20
 REAL_BYTES = 64 << 20
 """Memory for the values of samples that go through the quantized graph, and the graph of real numbers."""
@@ -178,6 +181,8 @@ class _Trial:
         other = search(plan, start.parameters, self.observers, ways, quick, careful)
         singly = _judged(self.judge.ranges_db, f"{start.name}, then one by one", other)
         # Ranges that are hardly better by themselves can be refined far better: only the refined ones are compared.
+        if singly.sqnr_db < start.sqnr_db + SOME_GAIN_DB:
+            return found
         if self._wide_gain_db(start, singly, Judge.ranges_db) < -CLEAR_GAIN_DB:
             return found
         return _better_of(found, self._refined(singly, again, self._plain(singly)))
