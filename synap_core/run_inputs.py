@@ -86,7 +86,7 @@ def _one_per_input(tokens: Sequence[str], tensors: Sequence[TensorMeta]) -> list
 def _load(token: str, tensor: TensorMeta, generator: np.random.Generator, warn: Warn) -> Array:
     if token == "zero":  # noqa: S105 - a word of the command line, not a password
         return np.zeros(tensor.shape, raw_dtype(tensor))
-    if token == "random":  # noqa: S105 - as above
+    if token == "random":  # noqa: S105 - a word of the command line, too
         return _random(tensor, generator)
     if token.startswith(_VALUE):
         return _value(token, tensor)

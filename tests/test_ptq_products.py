@@ -17,7 +17,7 @@ def node_of(op_type: str, shape: tuple[int, ...], weights: np.ndarray, **attribu
     builder = GraphBuilder("one")
     x = builder.input("x", FLOAT, shape)
     weight = builder.constant(weights.astype(np.float32), "w")
-    return builder.finish([builder.emit(op_type, [x, weight], attributes)])  # type: ignore[arg-type]
+    return builder.finish([builder.emit(op_type, [x, weight], attributes)])  # type: ignore[arg-type]  # all are attributes
 
 
 def product_of(model: ir.Model) -> Product:

@@ -16,6 +16,7 @@ from synap_core.graph.build import GraphBuilder
 from synap_core.graph.groups import Group, group
 from synap_core.quantization.calibrate import calibrate
 from synap_core.quantization.data_types import input_layer_id
+from synap_core.quantization.interface import Observer
 from synap_core.quantization.parameters import Parameters, annotate, solve
 from synap_core.quantization.plan import Plan
 from synap_core.quantization.planning import make_plan
@@ -51,7 +52,7 @@ class Arrays:
     def count(self) -> int:
         return len(self.arrays)
 
-    def samples(self, indices: Sequence[int]) -> list[Mapping[str, np.ndarray]]:  # type: ignore[override]
+    def samples(self, indices: Sequence[int]) -> list[Mapping[str, np.ndarray]]:  # type: ignore[override]  # of any iterable
         return [{"x": self.arrays[index]} for index in indices]
 
     def describe(self, index: int) -> str:
@@ -202,7 +203,7 @@ def images(count: int) -> list[np.ndarray]:
     return [rng.normal(size=(1, 3, 12, 12)).astype(np.float32).cumsum(axis=3) * 0.3 for _ in range(count)]
 
 
-def started(count: int) -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
+def started(count: int) -> tuple[Plan, Parameters, GraphRunner, Mapping[str, Observer]]:
     plan, runner = planned(), runner_of(images(count))
     seen = calibrate(plan, PostTraining(StandardOptions()), runner)
     return plan, solve(plan, {k: o.range() for k, o in seen.observers.items()}), runner, seen.observers
@@ -341,7 +342,7 @@ def test_damage_is_the_noise_of_one_rounded_tensor_at_the_output(workers: Worker
     )
 
 
-def saturating() -> tuple[Plan, Parameters, GraphRunner, Mapping[str, object]]:
+def saturating() -> tuple[Plan, Parameters, GraphRunner, Mapping[str, Observer]]:
     """Of two channels the large one saturates behind its rounding, and the small one is what the output shows."""
     builder = GraphBuilder("net")
     x = builder.input("x", FLOAT, (1, 2, 16, 16))
@@ -487,7 +488,7 @@ def test_one_matrix_for_each_of_a_batch_is_rounded_to_the_nearest() -> None:
 def test_search_narrows_ranges_whose_large_numbers_do_not_matter_and_lowers_their_damage(workers: Workers) -> None:
     plan, parameters, runner, observers = saturating()
     judge = Judge(plan, runner, range(0, 20, 2), workers)
-    found = search(plan, parameters, observers, SearchingOptions().searched_ranges, judge, judge)  # type: ignore[arg-type]
+    found = search(plan, parameters, observers, SearchingOptions().searched_ranges, judge, judge)
     changed = [key for key in plan.slots if found.activations[key] != parameters.activations[key]]
     assert "x" in changed
     others = Judge(plan, runner, range(1, 20, 2), workers)
@@ -500,7 +501,7 @@ def test_search_narrows_ranges_whose_large_numbers_do_not_matter_and_lowers_thei
 def test_search_leaves_ranges_that_nothing_is_better_than(workers: Workers) -> None:
     plan, parameters, runner, observers = started(8)
     judge = Judge(plan, runner, range(8), workers)
-    found = search(plan, parameters, observers, (("min_max", None),), judge, judge)  # type: ignore[arg-type]
+    found = search(plan, parameters, observers, (("min_max", None),), judge, judge)
     assert found.activations == parameters.activations
 
 
@@ -546,7 +547,7 @@ def test_ranges_that_cut_off_what_a_single_sample_has_lose_on_samples_from_all_o
 
 def test_too_few_samples_leave_the_nearest_rounding_and_say_so() -> None:
     plan, parameters, runner, observers = started(4)
-    result = refine(plan, parameters, observers, runner, StandardOptions())  # type: ignore[arg-type]
+    result = refine(plan, parameters, observers, runner, StandardOptions())
     assert result.constants is parameters.constants
     assert "refinement takes 10 samples, there are 4" in result.notes[-1]
 
@@ -572,7 +573,7 @@ def test_too_few_numbers_at_the_outputs_leave_the_nearest_rounding_and_say_so(co
 
 def test_what_is_kept_is_best_on_samples_held_back_and_is_told() -> None:
     plan, parameters, runner, observers = started(20)
-    result = refine(plan, parameters, observers, runner, StandardOptions())  # type: ignore[arg-type]
+    result = refine(plan, parameters, observers, runner, StandardOptions())
     held = [array for index, array in enumerate(images(20)) if index % 5 == 4]
     assert noise(plan, result, held) <= noise(plan, parameters, held)
     assert "dB at the outputs on 4 samples held back" in result.notes[-1]
@@ -581,7 +582,7 @@ def test_what_is_kept_is_best_on_samples_held_back_and_is_told() -> None:
 def test_options_can_ask_for_one_refinement_without_any_comparison() -> None:
     plan, parameters, runner, observers = started(6)
     options = StandardOptions(rounding="nearest", bias_correction=True)
-    result = refine(plan, parameters, observers, runner, options)  # type: ignore[arg-type]
+    result = refine(plan, parameters, observers, runner, options)
     assert result.notes == parameters.notes
     np.testing.assert_array_equal(result.constants["w1"].integers, parameters.constants["w1"].integers)
     assert not np.array_equal(result.constants["b2"].integers, parameters.constants["b2"].integers)
@@ -591,7 +592,7 @@ def test_refinement_is_the_same_however_many_threads_there_are() -> None:
     plan, parameters, _, observers = started(12)
     results = []
     for jobs in (1, 3):
-        runner = GraphRunner(GraphSession, Arrays(images(12)), jobs)  # type: ignore[arg-type]
-        results.append(refine(plan, replace(parameters), observers, runner, StandardOptions()))  # type: ignore[arg-type]
+        runner = GraphRunner(GraphSession, Arrays(images(12)), jobs)  # type: ignore[arg-type]  # a list is as good as an iterator
+        results.append(refine(plan, replace(parameters), observers, runner, StandardOptions()))
     for key, tensor in results[0].constants.items():
         np.testing.assert_array_equal(tensor.integers, results[1].constants[key].integers)

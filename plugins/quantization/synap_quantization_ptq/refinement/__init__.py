@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has none
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
 from synap_core.api import Observer, Parameters, Plan, Runner
 from synap_quantization_ptq.refinement.judge import Judge
